@@ -1,0 +1,36 @@
+//! The types every call passes through, and the gate that lets it pass.
+//!
+//! Goals in tension: the road from socket to guest must be readable as a chain of types, and it must cost next to
+//! nothing. So every step hands the next one a value that proves what was done — a [`Routed`] was found by a router, a
+//! [`Call`] was admitted by the [`Gate`] — and those values are a few pointers: what is the same for many calls sits
+//! in the [`Snapshot`] behind an `Arc`.
+//!
+//! This crate knows neither HTTP servers nor WebAssembly engines.
+
+mod body;
+mod call;
+mod error;
+mod fields;
+mod gate;
+mod id;
+mod limits;
+mod metrics;
+mod module;
+mod routes;
+mod snapshot;
+mod tenant;
+#[cfg(test)]
+mod tests_support;
+
+pub use body::{Body, BodyError, BodyFault, limit_body};
+pub use call::{Call, Deadline, Input, Reply, Routed};
+pub use error::{Blame, Error, Kind};
+pub use fields::{field_tokens, strip_hop_by_hop};
+pub use gate::{Gate, GateOptions, Slot};
+pub use id::{Digest, ModuleId, RequestId};
+pub use limits::{Limits, TenantLimits};
+pub use metrics::{Metrics, ModuleMetrics, Outcome};
+pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
+pub use routes::{Found, Pattern, PatternError, Route, RouteTable, Target, Weighted};
+pub use snapshot::{Snapshot, Snapshots};
+pub use tenant::Tenant;

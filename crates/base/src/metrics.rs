@@ -1,0 +1,203 @@
+//! What the process counts, in Prometheus' terms.
+//!
+//! A family looks its labels up under a lock; calls therefore count through [`ModuleMetrics`], whose handles were looked
+//! up once when the module was published. Labels are tenants and modules that were configured, never what a client sent.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::Kind;
+
+/// From a lean guest's answer to the default wall limit, in seconds.
+const DURATION_BUCKETS_S: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModuleLabels {
+    tenant: Arc<str>,
+    module: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    tenant: Arc<str>,
+    module: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    kind: &'static str,
+    blame: &'static str,
+}
+
+/// How a call ended, as a label: a status class of the guest's own answer, or the kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest answered with this status.
+    Status(u16),
+    /// Fornax answered for the guest.
+    Failed(Kind),
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Status(100..=199) => "1xx",
+            Self::Status(200..=299) => "2xx",
+            Self::Status(300..=399) => "3xx",
+            Self::Status(400..=499) => "4xx",
+            Self::Status(_) => "5xx",
+            Self::Failed(kind) => kind.name(),
+        }
+    }
+}
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    calls: Family<CallLabels, Counter>,
+    cpu_seconds: Family<ModuleLabels, Counter<f64, AtomicU64>>,
+    duration_seconds: Family<ModuleLabels, Histogram>,
+    errors: Family<ErrorLabels, Counter>,
+    /// Calls in flight; set by who renders.
+    pub in_flight: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Guests moved off a connection's thread because they kept computing.
+    pub guests_moved: Counter,
+    /// Configurations put into service.
+    pub reloads: Counter,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Arc<Self> {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("fornax")),
+            calls: Family::default(),
+            cpu_seconds: Family::default(),
+            duration_seconds: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_S)),
+            errors: Family::default(),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            guests_moved: Counter::default(),
+            reloads: Counter::default(),
+        };
+        let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register("calls", "Calls by tenant, module and outcome", metrics.calls.clone());
+        registry.register("guest_cpu_seconds", "Time guests computed", metrics.cpu_seconds.clone());
+        registry.register("call_duration_seconds", "Admission to response head", metrics.duration_seconds.clone());
+        registry.register("errors", "Failures by kind and who must act", metrics.errors.clone());
+        registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
+        registry.register("reloads", "Configurations put into service", metrics.reloads.clone());
+        drop(registry);
+        Arc::new(metrics)
+    }
+
+    /// The handles of one module; the same for every version of it.
+    pub fn module(self: &Arc<Self>, tenant: &str, module: &str) -> Arc<ModuleMetrics> {
+        let labels = ModuleLabels { tenant: tenant.into(), module: module.into() };
+        let ok = CallLabels { tenant: tenant.into(), module: module.into(), outcome: Outcome::Status(200).name() };
+        Arc::new(ModuleMetrics {
+            ok: self.calls.get_or_create_owned(&ok),
+            cpu_seconds: self.cpu_seconds.get_or_create_owned(&labels),
+            duration_seconds: self.duration_seconds.get_or_create_owned(&labels),
+            labels,
+            all: Arc::clone(self),
+        })
+    }
+
+    /// Counts a failure, whether or not it had reached a module.
+    pub fn error(&self, error: &crate::Error) {
+        let labels = ErrorLabels { kind: error.kind.name(), blame: error.blame.name() };
+        self.errors.get_or_create(&labels).inc();
+    }
+
+    /// The Prometheus text form.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Where the calls of one module are counted.
+#[derive(Debug)]
+pub struct ModuleMetrics {
+    all: Arc<Metrics>,
+    labels: ModuleLabels,
+    ok: Counter,
+    cpu_seconds: Counter<f64, AtomicU64>,
+    duration_seconds: Histogram,
+}
+
+impl ModuleMetrics {
+    /// Counts an answer; `duration` is from admission to the response head.
+    pub fn answered(&self, outcome: Outcome, duration: Duration) {
+        match outcome {
+            Outcome::Status(200..=299) => drop(self.ok.inc()),
+            _ => {
+                let ModuleLabels { tenant, module } = self.labels.clone();
+                let labels = CallLabels { tenant, module, outcome: outcome.name() };
+                self.all.calls.get_or_create(&labels).inc();
+            }
+        }
+        self.duration_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Counts the time a guest computed, when it has ended.
+    pub fn computed(&self, cpu: Duration) {
+        self.cpu_seconds.inc_by(cpu.as_secs_f64());
+    }
+
+    /// Counts a failure that no answer carries.
+    pub fn error(&self, error: &crate::Error) {
+        self.all.error(error);
+    }
+
+    /// Counts a guest that was moved to a runner thread.
+    pub fn moved(&self) {
+        self.all.guests_moved.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_outcome() {
+        let metrics = Metrics::new();
+        let module = metrics.module("acme", "hello");
+        module.answered(Outcome::Status(204), Duration::from_millis(1));
+        module.answered(Outcome::Failed(Kind::Trap), Duration::from_millis(1));
+        let text = metrics.render();
+        for line in [
+            r#"fornax_calls_total{tenant="acme",module="hello",outcome="2xx"} 1"#,
+            r#"fornax_calls_total{tenant="acme",module="hello",outcome="trap"} 1"#,
+            r#"fornax_call_duration_seconds_count{tenant="acme",module="hello"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A published module as the road sees it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{Call, Digest, Error, Limits, ModuleId, ModuleMetrics, Reply, Tenant};
+
+/// A future that can be polled in a connection's task and moved to another thread.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// What takes a call. `guest` implements it; triggers know nothing else of guests.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one call. Runs on the thread that polls the future: it must not block, and it is polled from inside the
+    /// connection's task, so it costs no spawn. Dropping the future before it is ready kills the guest.
+    fn handle(&self, call: Call) -> BoxFuture<Result<Reply, Error>>;
+}
+
+/// A way an artifact can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Entry {
+    /// `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3.
+    Http,
+    /// `wasi:messaging/incoming-handler`.
+    Message,
+    /// The websocket `handler`.
+    Websocket,
+    /// `wasi:keyvalue/watcher`.
+    Watch,
+    /// `wasi:cli/run`.
+    Run,
+}
+
+impl Entry {
+    /// The word in configuration, logs and errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Message => "message",
+            Self::Websocket => "websocket",
+            Self::Watch => "watch",
+            Self::Run => "run",
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One version of a registered module, ready to be called. It lives exactly as long as a snapshot or a call holds it.
+pub struct ModuleVersion {
+    /// The id, the same for every version.
+    pub id: ModuleId,
+    /// The name in configuration, logs and metrics.
+    pub name: Arc<str>,
+    /// Counts from 1 for each module.
+    pub version: u32,
+    /// The artifact.
+    pub digest: Digest,
+    /// The owner.
+    pub tenant: Arc<Tenant>,
+    /// The app it belongs to.
+    pub app: Arc<str>,
+    /// What each call may use.
+    pub limits: Limits,
+    /// The ways it can be called.
+    pub entries: Vec<Entry>,
+    /// Places in the instance pool one call takes; at least 1.
+    pub places: u32,
+    /// What takes its calls.
+    pub handler: Arc<dyn Handler>,
+    /// Where its calls are counted.
+    pub metrics: Arc<ModuleMetrics>,
+}
+
+impl fmt::Debug for ModuleVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.tenant.name, self.name, self.version)
+    }
+}

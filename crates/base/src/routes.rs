@@ -1,0 +1,366 @@
+//! Which route a request belongs to.
+//!
+//! A path is literal (`/users`), has parameters (`/users/{id}`), or ends in `/*`, which matches the folder itself and all
+//! below it. The most specific path wins, whatever the order in the file; a host that is named wins over `*.example.com`,
+//! and that over no host. Two routes that could not be told apart are an error when the table is built.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::{Entry, ModuleVersion, Routed};
+
+/// A path pattern, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// Why a path or host is no pattern, or a route collides with another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError(String);
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+impl Pattern {
+    /// Reads a path such as `/`, `/users/{id}` or `/static/*`.
+    ///
+    /// # Errors
+    ///
+    /// Says which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if !text.starts_with('/') {
+            return Err(PatternError(format!("the path `{text}` must begin with `/`")));
+        }
+        let folder = text.strip_suffix("/*").unwrap_or(text);
+        if folder.contains('*') {
+            return Err(PatternError(format!("in the path `{text}`, `*` may only stand alone at the end, as in `/files/*`")));
+        }
+        for segment in folder.split('/').filter(|s| s.contains(['{', '}'])) {
+            let name = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')).unwrap_or_default();
+            if name.is_empty() || name.contains(['{', '}']) {
+                return Err(PatternError(format!(
+                    "in the path `{text}`, a parameter is a whole segment in braces, as in `/users/{{id}}`"
+                )));
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text it was read from.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One module that may answer a route, and how often.
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    /// The version.
+    pub module: Arc<ModuleVersion>,
+    /// The way it is called; the trigger picked it.
+    pub entry: Entry,
+    /// Its share: calls are spread in proportion to the weights.
+    pub weight: u32,
+}
+
+/// Who answers a route.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// One of these module versions; never empty, and the weights sum to more than 0.
+    Modules(Vec<Weighted>),
+}
+
+/// Host, path and methods → target.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// `example.com`, `*.example.com`, or none for every host.
+    pub host: Option<String>,
+    /// The path.
+    pub path: Pattern,
+    /// The methods; empty for all. `GET` includes `HEAD`.
+    pub methods: Vec<Method>,
+    /// Who answers.
+    pub target: Target,
+}
+
+impl Route {
+    fn allows(&self, method: &Method) -> bool {
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            || (*method == Method::HEAD && self.methods.contains(&Method::GET))
+    }
+
+    /// Picks a version. `random` is any number; it is used only where there is a choice.
+    pub fn pick(&self, random: impl FnOnce() -> u64) -> Routed {
+        let Target::Modules(choices) = &self.target;
+        let chosen = match choices.as_slice() {
+            [only] => only,
+            many => {
+                let total: u64 = many.iter().map(|w| u64::from(w.weight)).sum();
+                let mut point = random() % total.max(1);
+                many.iter()
+                    .find(|w| match point.checked_sub(u64::from(w.weight)) {
+                        Some(rest) => {
+                            point = rest;
+                            false
+                        }
+                        None => true,
+                    })
+                    .unwrap_or(&many[0])
+            }
+        };
+        Routed { module: Arc::clone(&chosen.module), entry: chosen.entry }
+    }
+}
+
+/// The answer of [`RouteTable::find`].
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A route.
+    Route(&'a Arc<Route>),
+    /// Routes for the path, none for the method; these would do.
+    OtherMethods(Vec<Method>),
+    /// Nothing.
+    Nothing,
+}
+
+/// All routes of one snapshot, ready to be searched.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    hosts: HashMap<String, Paths>,
+    /// By suffix with its dot, longest first.
+    suffixes: Vec<(String, Paths)>,
+    any_host: Paths,
+    routes: Vec<Arc<Route>>,
+}
+
+/// The paths of one host as a tree of segments.
+#[derive(Debug, Default)]
+struct Paths {
+    literal: HashMap<Box<str>, Paths>,
+    parameter: Option<Box<Paths>>,
+    /// Routes that end here; they differ in their methods.
+    here: Vec<Arc<Route>>,
+    /// Routes that end in `/*` below here.
+    below: Vec<Arc<Route>>,
+}
+
+impl RouteTable {
+    /// Builds the table.
+    ///
+    /// # Errors
+    ///
+    /// Names the two routes if some request would fit both equally well.
+    pub fn build(routes: Vec<Route>) -> Result<Self, PatternError> {
+        let mut table = Self::default();
+        let routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
+        for route in &routes {
+            table.paths_of(route.host.as_deref()).add(route)?;
+        }
+        table.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        table.routes = routes;
+        Ok(table)
+    }
+
+    /// All routes, in the order of the configuration.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// Searches. `host` is without its port; `path` is still percent-encoded.
+    pub fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {
+        let mut other: Vec<Method> = Vec::new();
+        let exact = (!self.hosts.is_empty()).then(|| self.hosts.get(host.to_ascii_lowercase().as_str())).flatten();
+        let suffixes = self.suffixes.iter().filter(|(suffix, _)| {
+            host.len() > suffix.len() && host.as_bytes()[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
+        });
+        for paths in exact.into_iter().chain(suffixes.map(|(_, paths)| paths)).chain([&self.any_host]) {
+            if let Some(route) = paths.find(path, method, &mut other) {
+                return Found::Route(route);
+            }
+        }
+        if other.is_empty() { Found::Nothing } else { Found::OtherMethods(other) }
+    }
+
+    fn paths_of(&mut self, host: Option<&str>) -> &mut Paths {
+        let Some(host) = host else { return &mut self.any_host };
+        let host = host.to_ascii_lowercase();
+        match host.strip_prefix('*') {
+            None => self.hosts.entry(host).or_default(),
+            Some(suffix) => {
+                let at = self.suffixes.iter().position(|(s, _)| s == suffix).unwrap_or_else(|| {
+                    self.suffixes.push((suffix.to_owned(), Paths::default()));
+                    self.suffixes.len() - 1
+                });
+                &mut self.suffixes[at].1
+            }
+        }
+    }
+}
+
+impl Paths {
+    fn add(&mut self, route: &Arc<Route>) -> Result<(), PatternError> {
+        let text = route.path.as_str();
+        let (folder, is_folder) = match text.strip_suffix("/*") {
+            Some(folder) => (folder, true),
+            None => (text, false),
+        };
+        let mut node = self;
+        for segment in segments(folder) {
+            node = match segment.starts_with('{') {
+                true => &mut **node.parameter.get_or_insert_default(),
+                false => node.literal.entry(segment.into()).or_default(),
+            };
+        }
+        let leaf = if is_folder { &mut node.below } else { &mut node.here };
+        let in_common = |other: &&Arc<Route>| {
+            other.methods.is_empty() && route.methods.is_empty()
+                || other.methods.iter().any(|method| route.methods.contains(method))
+        };
+        if let Some(other) = leaf.iter().find(in_common) {
+            let other = other.path.as_str();
+            return Err(PatternError(format!(
+                "the routes `{other}` and `{text}` match the same paths and have a method in common"
+            )));
+        }
+        // Routes with methods are asked before one without.
+        let at = if route.methods.is_empty() { leaf.len() } else { 0 };
+        leaf.insert(at, Arc::clone(route));
+        Ok(())
+    }
+
+    /// The most specific route: literal segments before parameters before `/*`, the first segment deciding first. A route
+    /// that has the path but not the method leaves its methods in `other`, and the search goes on.
+    fn find(&self, path: &str, method: &Method, other: &mut Vec<Method>) -> Option<&Arc<Route>> {
+        self.descend(segments(path), method, other)
+    }
+
+    fn descend<'p>(
+        &self,
+        mut rest: impl Iterator<Item = &'p str> + Clone,
+        method: &Method,
+        other: &mut Vec<Method>,
+    ) -> Option<&Arc<Route>> {
+        let found = match rest.next() {
+            None => allowing(&self.here, method, other),
+            Some(segment) => self.literal.get(segment).and_then(|node| node.descend(rest.clone(), method, other)).or_else(|| {
+                let parameter = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
+                parameter.descend(rest, method, other)
+            }),
+        };
+        found.or_else(|| allowing(&self.below, method, other))
+    }
+}
+
+fn allowing<'a>(leaf: &'a [Arc<Route>], method: &Method, other: &mut Vec<Method>) -> Option<&'a Arc<Route>> {
+    let found = leaf.iter().find(|route| route.allows(method));
+    if found.is_none() {
+        other.extend(leaf.iter().flat_map(|route| route.methods.iter().cloned()));
+    }
+    found
+}
+
+/// The parts between slashes; none for the root, and an empty last one for a path that ends in a slash.
+fn segments(path: &str) -> impl Iterator<Item = &str> + Clone {
+    path.split('/').skip(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests_support::module;
+
+    fn route(host: Option<&str>, path: &str, methods: &[Method], name: &str) -> Route {
+        Route {
+            host: host.map(str::to_owned),
+            path: Pattern::parse(path).expect("a good pattern"),
+            methods: methods.to_vec(),
+            target: Target::Modules(vec![Weighted { module: module("t", name), entry: Entry::Http, weight: 1 }]),
+        }
+    }
+
+    fn name_of(found: Found<'_>) -> String {
+        match found {
+            Found::Route(route) => route.pick(|| 0).module.name.to_string(),
+            Found::OtherMethods(methods) => format!("only {methods:?}"),
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let table = RouteTable::build(vec![
+            route(None, "/*", &[], "all"),
+            route(None, "/users/{id}", &[Method::GET], "user"),
+            route(None, "/users/me", &[], "me"),
+            route(None, "/users/*", &[], "below"),
+            route(None, "/users/{id}/posts/{post}", &[], "post"),
+            route(None, "/static/*", &[], "static"),
+            route(Some("example.com"), "/users/me", &[], "host"),
+            route(Some("*.example.com"), "/*", &[], "wild"),
+        ])
+        .expect("no collisions");
+        for (host, path, expected) in [
+            ("localhost", "/", "all"),
+            ("localhost", "/users/7", "user"),
+            ("localhost", "/users/me", "me"),
+            ("localhost", "/users", "below"),
+            ("localhost", "/users/", "below"),
+            ("localhost", "/users/7/posts", "below"),
+            ("localhost", "/users/me/posts/1", "post"),
+            ("localhost", "/users/7/posts/1", "post"),
+            ("localhost", "/users/7/posts/1/x", "below"),
+            ("localhost", "/static", "static"),
+            ("localhost", "/static/", "static"),
+            ("localhost", "/static/a/b", "static"),
+            ("Example.COM", "/users/me", "host"),
+            ("example.com", "/other", "all"),
+            ("a.example.com", "/users/me", "wild"),
+        ] {
+            assert_eq!(name_of(table.find(host, path, &Method::GET)), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn methods_choose_among_routes_of_one_path() {
+        let table = RouteTable::build(vec![
+            route(None, "/a", &[Method::POST], "post"),
+            route(None, "/a", &[Method::GET], "get"),
+            route(None, "/b", &[Method::PUT], "put"),
+        ])
+        .expect("no collisions");
+        assert_eq!(name_of(table.find("", "/a", &Method::HEAD)), "get");
+        assert_eq!(name_of(table.find("", "/a", &Method::POST)), "post");
+        assert_eq!(name_of(table.find("", "/b", &Method::GET)), "only [PUT]");
+        assert_eq!(name_of(table.find("", "/c", &Method::GET)), "nothing");
+    }
+
+    #[test]
+    fn ambiguous_routes_are_refused() {
+        for (a, b) in [("/a", "/a"), ("/{x}", "/{y}"), ("/a/*", "/a/*"), ("/{x}/a/*", "/{y}/a/*")] {
+            RouteTable::build(vec![route(None, a, &[], "1"), route(None, b, &[], "2")]).expect_err("ambiguous");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_explained() {
+        for text in ["", "users", "/a*b", "/*/b", "/{", "/a{b}", "/{}"] {
+            Pattern::parse(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn weights_spread_calls() {
+        let choice = |name, weight| Weighted { module: module("t", name), entry: Entry::Http, weight };
+        let route = Route { target: Target::Modules(vec![choice("a", 1), choice("b", 3)]), ..route(None, "/", &[], "unused") };
+        let names: Vec<_> = (0..8).map(|n| route.pick(|| n).module.name.to_string()).collect();
+        assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
+    }
+}

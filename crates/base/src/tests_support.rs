@@ -1,0 +1,35 @@
+//! A module that is never called, for tests of what leads to calls.
+
+use std::sync::Arc;
+
+use crate::{
+    BoxFuture, Call, Digest, Entry, Error, Handler, Limits, Metrics, ModuleId, ModuleVersion, Reply, Tenant, TenantLimits,
+};
+
+struct Never;
+
+impl Handler for Never {
+    fn handle(&self, _: Call) -> BoxFuture<Result<Reply, Error>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+pub(crate) fn module(tenant: &str, name: &str) -> Arc<ModuleVersion> {
+    module_of(Tenant::new(tenant, TenantLimits::default()), name)
+}
+
+pub(crate) fn module_of(tenant: Tenant, name: &str) -> Arc<ModuleVersion> {
+    Arc::new(ModuleVersion {
+        id: ModuleId::random(),
+        name: name.into(),
+        version: 1,
+        digest: Digest::of(b""),
+        metrics: Metrics::new().module(&tenant.name, name),
+        tenant: Arc::new(tenant),
+        app: "app".into(),
+        limits: Limits::default(),
+        entries: vec![Entry::Http],
+        places: 1,
+        handler: Arc::new(Never),
+    })
+}
