@@ -1,0 +1,88 @@
+//! What a connection is waiting for, and since when: set by the service and read by the socket below hyper, which is the
+//! only one to see that no bytes come.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// The first byte after accept.
+    FirstByte = 0,
+    /// The rest of a request's head.
+    Head = 1,
+    /// An answer: the client owes nothing, or its body's own timer runs.
+    Busy = 2,
+    /// The next request.
+    Idle = 3,
+}
+
+impl Phase {
+    /// How long a client may take.
+    fn patience(self) -> Option<Duration> {
+        match self {
+            Self::FirstByte => Some(Duration::from_secs(10)),
+            Self::Head => Some(Duration::from_secs(5)),
+            Self::Busy => None,
+            Self::Idle => Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// One per connection; written and read on its thread, so relaxed atomics do.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    born: Instant,
+    phase: AtomicU8,
+    since_ns: AtomicU64,
+    /// Requests handed to the service.
+    requests: AtomicU64,
+    /// The first request whose head gives its body two lengths.
+    ambiguous_at: AtomicU64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self {
+            born: Instant::now(),
+            phase: AtomicU8::new(Phase::FirstByte as u8),
+            since_ns: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            ambiguous_at: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::FirstByte,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            _ => Phase::Idle,
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+        if phase != Phase::Busy {
+            self.since_ns.store(u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+
+    /// Begins the next request. Returns whether its head gives its body two lengths.
+    pub(crate) fn begin_request(&self) -> bool {
+        self.enter(Phase::Busy);
+        self.requests.fetch_add(1, Relaxed) == self.ambiguous_at.load(Relaxed)
+    }
+
+    /// The `index`th request, from 0, gives its body two lengths.
+    pub(crate) fn note_ambiguous(&self, index: u64) {
+        self.ambiguous_at.store(index, Relaxed);
+    }
+
+    /// When patience ends in the present phase.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let patience = self.phase().patience()?;
+        Some(self.born + Duration::from_nanos(self.since_ns.load(Relaxed)) + patience)
+    }
+}

@@ -1,0 +1,177 @@
+//! Reading requests' framing beside hyper.
+//!
+//! A request with both `Content-Length` and `Transfer-Encoding` may mean one thing to us and another to whoever passed it
+//! on: request smuggling (RFC 9112, 6.1). hyper drops the first of the two before anybody sees it, so the raw bytes are
+//! looked at as they arrive. Bodies are passed over by their length, so that the head of a pipelined request is found where
+//! it begins; what makes no sense here makes none to hyper either, which ends the connection.
+
+use std::mem;
+
+const CONTENT_LENGTH: &[u8] = b"content-length:";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding:";
+
+/// As much of a line as is looked at: the longer name, and room for a length behind the other.
+const PREFIX_BYTES: usize = 48;
+
+/// Where in the stream of requests the next byte is.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before a request line, where empty lines mean nothing.
+    #[default]
+    Before,
+    /// In the fields.
+    Fields,
+    /// In a body, with this many bytes to come.
+    Body(u64),
+    /// In the line with a chunk's size.
+    ChunkSize,
+    /// In a chunk, the line end behind it included.
+    Chunk(u64),
+    /// In the fields behind the last chunk.
+    Trailers,
+    /// Nothing makes sense any more.
+    Lost,
+}
+
+/// The framing of one connection's requests, however they were cut into reads.
+#[derive(Debug, Default)]
+pub(crate) struct Framing {
+    place: Place,
+    prefix: Vec<u8>,
+    length: Option<u64>,
+    is_chunked: bool,
+    /// Heads that have ended.
+    heads: u64,
+    ambiguous_at: Option<u64>,
+}
+
+impl Framing {
+    /// Looks at the next bytes.
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match &mut self.place {
+                Place::Lost => return,
+                Place::Body(left) | Place::Chunk(left) => {
+                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= skipped as u64;
+                    bytes = &bytes[skipped..];
+                    if *left == 0 {
+                        self.place = if matches!(self.place, Place::Body(_)) { Place::Before } else { Place::ChunkSize };
+                    }
+                }
+                _ => bytes = self.read_line(bytes),
+            }
+        }
+    }
+
+    /// The first request that gives its body two lengths, counted from 0.
+    pub(crate) fn ambiguous_at(&self) -> Option<u64> {
+        self.ambiguous_at
+    }
+
+    fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let line = &bytes[..end.unwrap_or(bytes.len())];
+        let room = PREFIX_BYTES - self.prefix.len();
+        self.prefix.extend_from_slice(&line[..line.len().min(room)]);
+        let Some(end) = end else { return &[] };
+        let mut prefix = mem::take(&mut self.prefix);
+        self.end_line(prefix.strip_suffix(b"\r").unwrap_or(&prefix));
+        prefix.clear();
+        self.prefix = prefix;
+        &bytes[end + 1..]
+    }
+
+    fn end_line(&mut self, line: &[u8]) {
+        match (&self.place, line.is_empty()) {
+            (Place::Before, false) => self.place = Place::Fields,
+            (Place::Fields, true) => self.end_head(),
+            (Place::Fields, false) => self.note_field(line),
+            (Place::ChunkSize, _) => {
+                self.place = match chunk_size(line) {
+                    None => Place::Lost,
+                    Some(0) => Place::Trailers,
+                    Some(size) => Place::Chunk(size.saturating_add(2)),
+                }
+            }
+            (Place::Trailers, true) => self.place = Place::Before,
+            _ => {}
+        }
+    }
+
+    fn note_field(&mut self, line: &[u8]) {
+        if let Some(value) = value_of(line, CONTENT_LENGTH) {
+            // A length that is none is refused by hyper.
+            self.length = Some(str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0));
+        } else if value_of(line, TRANSFER_ENCODING).is_some() {
+            self.is_chunked = true;
+        }
+    }
+
+    fn end_head(&mut self) {
+        let length = self.length.take();
+        let is_chunked = mem::take(&mut self.is_chunked);
+        if is_chunked && length.is_some() {
+            self.ambiguous_at.get_or_insert(self.heads);
+        }
+        self.heads += 1;
+        self.place = match (is_chunked, length) {
+            (true, _) => Place::ChunkSize,
+            (false, Some(length)) if length > 0 => Place::Body(length),
+            _ => Place::Before,
+        };
+    }
+}
+
+/// What follows `name` in a field line.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (begin, value) = line.split_at_checked(name.len())?;
+    begin.eq_ignore_ascii_case(name).then_some(value)
+}
+
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    u64::from_str_radix(str::from_utf8(&line[..digits]).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTRANSFER-encoding: chunked\r\n\r\n0\r\n\r\n";
+    const PLAIN: &str = "GET / HTTP/1.1\r\nHost: a\r\nX: content-length: 4\r\n\r\n";
+    const SIZED: &str = "POST / HTTP/1.1\r\ncontent-length: 21\r\n\r\ntransfer-encoding: x\n";
+    const CHUNKED: &str =
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n13;x\r\n\r\ncontent-length: 1\r\n0\r\nTrailer: x\r\n\r\n";
+
+    /// Reads `stream` cut in two at every place.
+    fn ambiguous_at(stream: &str) -> Option<u64> {
+        let answers: Vec<_> = (0..=stream.len())
+            .map(|cut| {
+                let mut framing = Framing::default();
+                let (first, second) = stream.as_bytes().split_at(cut);
+                framing.read(first);
+                framing.read(second);
+                framing.ambiguous_at()
+            })
+            .collect();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        answers[0]
+    }
+
+    #[test]
+    fn two_lengths_are_seen_in_whichever_request_has_them() {
+        assert_eq!(ambiguous_at(BOTH), Some(0));
+        assert_eq!(ambiguous_at(&format!("\r\n\r\n{BOTH}")), Some(0));
+        for before in [PLAIN, SIZED, CHUNKED] {
+            assert_eq!(ambiguous_at(before), None);
+            assert_eq!(ambiguous_at(&format!("{before}{BOTH}")), Some(1), "{before}");
+            assert_eq!(ambiguous_at(&format!("{before}{before}\r\n{BOTH}")), Some(2), "{before}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_passed_over() {
+        assert_eq!(ambiguous_at("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\ncontent-length: 1\r\n\r\n"), None);
+    }
+}

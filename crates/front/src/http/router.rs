@@ -1,0 +1,104 @@
+//! Host, path, method → who shall answer.
+
+use base::{Error, Found, Kind, Routed, Snapshot};
+use http::{HeaderValue, Request, header};
+
+/// Longest request target: what browsers and proxies agree to carry.
+const URI_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a request's fields: names, values, and the four bytes around them. hyper's own bound is that of its buffer,
+/// which it may overshoot.
+const FIELDS_BYTES_MAX: usize = 64 << 10;
+
+/// Finds the target, or the error and, for 405, the methods that would do.
+pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>) -> Result<Routed, (Error, Option<HeaderValue>)> {
+    let host = host_of(request).map_err(|error| (error, None))?;
+    let path = request.uri().path();
+    if !path.starts_with('/') {
+        // `CONNECT host:port` and `OPTIONS *` address the server, and it is neither a proxy nor a resource.
+        return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
+    }
+    match snapshot.routes.find(host, path, request.method()) {
+        Found::Route(route) => Ok(route.pick(rand_u64)),
+        Found::Nothing => Err((Error::new(Kind::NotFound, "no route matches this host and path"), None)),
+        Found::OtherMethods(methods) => {
+            let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+            let error = Error::new(Kind::MethodNotAllowed, "no route for this path takes this method");
+            Err((error, HeaderValue::try_from(allow).ok()))
+        }
+    }
+}
+
+/// The host without its port. Exactly one `Host`, well-formed; an absolute target must agree with it (RFC 9112, 3.2).
+fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
+    let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
+    if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > URI_BYTES_MAX {
+        return Err(Error::new(Kind::UriTooLong, "the request target is longer than 8 KiB"));
+    }
+    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if fields > FIELDS_BYTES_MAX {
+        return Err(Error::new(Kind::HeadersTooLarge, "the request's fields are larger than 64 KiB"));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(value), None) = (hosts.next(), hosts.next()) else {
+        return Err(bad("a request must have exactly one Host header"));
+    };
+    let text = value.to_str().map_err(|_| bad("the Host header is not valid"))?;
+    if text.parse::<http::uri::Authority>().is_err() || text.contains('@') {
+        return Err(bad("the Host header is not valid"));
+    }
+    if let Some(authority) = request.uri().authority()
+        && !without_default_port(authority.as_str()).eq_ignore_ascii_case(without_default_port(text))
+    {
+        return Err(bad("the request target and the Host header name different hosts"));
+    }
+    Ok(without_port(text))
+}
+
+fn without_default_port(authority: &str) -> &str {
+    authority.strip_suffix(":80").unwrap_or(authority)
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        // The colons of an IPv6 literal are inside its brackets.
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+fn rand_u64() -> u64 {
+    // Spreading calls needs no more than a well-mixed number, which ids are.
+    base::RequestId::next().as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(uri: &str, hosts: &[&str]) -> Result<String, Kind> {
+        let mut request = Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        host_of(&request.body(()).expect("a request")).map(str::to_owned).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn exactly_one_good_host_is_needed() {
+        assert_eq!(host("/", &["example.com"]).as_deref(), Ok("example.com"));
+        assert_eq!(host("/", &["example.com:8080"]).as_deref(), Ok("example.com"));
+        assert_eq!(host("/", &["[::1]:8080"]).as_deref(), Ok("[::1]"));
+        assert_eq!(host("/", &["[::1]"]).as_deref(), Ok("[::1]"));
+        assert_eq!(host("http://a.example/x", &["A.example"]).as_deref(), Ok("A.example"));
+        assert_eq!(host("http://a.example:80/x", &["a.example"]).as_deref(), Ok("a.example"));
+        for bad in [&[][..], &["a", "b"], &["a b"], &[""], &["user@a"], &["a/b"]] {
+            assert_eq!(host("/", bad), Err(Kind::BadRequest), "{bad:?}");
+        }
+        assert_eq!(host("http://a.example/x", &["b.example"]), Err(Kind::BadRequest));
+        let large = Request::builder().uri("/").header(header::HOST, "a").header("x", "v".repeat(65 << 10));
+        let error = host_of(&large.body(()).expect("a request")).expect_err("too large");
+        assert_eq!(error.kind, Kind::HeadersTooLarge);
+        assert_eq!(host(&format!("/{}", "a".repeat(9000)), &["a"]), Err(Kind::UriTooLong));
+    }
+}

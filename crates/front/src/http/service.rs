@@ -1,0 +1,172 @@
+//! One request: route, check, admit, handle, answer.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use base::{Body, BodyError, BodyFault, Error, Input, Kind, Outcome, Reply, RequestId, limit_body, strip_hop_by_hop};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::Road;
+use crate::http::clock::{Clock, Phase};
+use crate::http::listener::HttpOptions;
+use crate::http::router;
+use crate::reply::error_response;
+
+/// How long a client may be silent within its body.
+const BODY_IDLE: Duration = Duration::from_secs(10);
+
+/// What the requests of one listener share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) road: Road,
+    pub(crate) options: HttpOptions,
+}
+
+impl Service {
+    /// Answers one request; every failure is an answer too.
+    pub(crate) async fn respond(
+        self: Arc<Self>,
+        clock: Arc<Clock>,
+        request: Request<Incoming>,
+    ) -> Result<Response<TrackedBody>, Infallible> {
+        let response = if clock.begin_request() {
+            let error = Error::new(Kind::BadRequest, "a request may have Content-Length or Transfer-Encoding, not both");
+            self.refuse_and_close(&error)
+        } else if let Some(response) = self.own_page(&request) {
+            response
+        } else {
+            self.call(request).await
+        };
+        Ok(response.map(|body| TrackedBody { body, clock }))
+    }
+
+    /// Liveness, readiness and metrics, where the configuration says.
+    fn own_page(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let path = request.uri().path();
+        if let Some(below) = self.options.health.as_deref().and_then(|health| path.strip_prefix(health)) {
+            match below {
+                "" => return Some(page(StatusCode::OK, request.method(), "ok\n")),
+                "/ready" if self.road.gate.is_open() => return Some(page(StatusCode::OK, request.method(), "ready\n")),
+                "/ready" => return Some(page(StatusCode::SERVICE_UNAVAILABLE, request.method(), "draining\n")),
+                _ => {}
+            }
+        }
+        if self.options.metrics.as_deref() == Some(path) {
+            self.road.metrics.in_flight.set(i64::try_from(self.road.gate.in_flight()).unwrap_or(i64::MAX));
+            return Some(page(StatusCode::OK, request.method(), self.road.metrics.render()));
+        }
+        None
+    }
+
+    async fn call(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let routed = match router::route(&self.road.snapshots.load(), &request) {
+            Ok(routed) => routed,
+            Err((error, allow)) => {
+                if error.kind == Kind::BadRequest {
+                    return self.refuse_and_close(&error);
+                }
+                let mut response = self.refuse(&error, RequestId::next(), "", "");
+                if let Some(allow) = allow {
+                    response.headers_mut().insert(header::ALLOW, allow);
+                }
+                return response;
+            }
+        };
+        let module = Arc::clone(&routed.module);
+        let refuse = |error: &Error, id, admitted: Option<Instant>| {
+            let waited = admitted.map_or(Duration::ZERO, |at| at.elapsed());
+            module.metrics.answered(Outcome::Failed(error.kind), waited);
+            self.refuse(error, id, &module.tenant.name, &module.name)
+        };
+        if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
+            return refuse(&error, RequestId::next(), None);
+        }
+        let headers = request.headers_mut();
+        if headers.contains_key(header::CONNECTION) || headers.contains_key(header::TE) {
+            strip_hop_by_hop(headers);
+        }
+        let fault = (!request.body().is_end_stream()).then(Arc::<BodyFault>::default);
+        let request = request.map(|body| match &fault {
+            Some(fault) => limit_body(body, module.limits.body_bytes, BODY_IDLE, fault),
+            None => Body::Empty,
+        });
+        let call = match self.road.gate.admit(routed, Input::Http(request)).await {
+            Ok(call) => call,
+            Err(error) => return refuse(&error, RequestId::next(), None),
+        };
+        let (id, admitted) = (call.id, call.deadline.admitted_at);
+        let result = module.handler.handle(call).await;
+        if let Some(error) = fault.and_then(|fault| fault.error()) {
+            // Whatever the guest made of the broken body, the client is to blame.
+            return refuse(&error, id, Some(admitted));
+        }
+        match result {
+            Ok(Reply::Http(response)) => {
+                module.metrics.answered(Outcome::Status(response.status().as_u16()), admitted.elapsed());
+                response
+            }
+            Err(error) => refuse(&error, id, Some(admitted)),
+        }
+    }
+
+    /// What is not clearly framed is not clearly followed by another request.
+    fn refuse_and_close(&self, error: &Error) -> Response<Body> {
+        let mut response = self.refuse(error, RequestId::next(), "", "");
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    fn refuse(&self, error: &Error, id: RequestId, tenant: &str, module: &str) -> Response<Body> {
+        error.log(id, tenant, module);
+        self.road.metrics.error(error);
+        error_response(error, id)
+    }
+}
+
+fn page(status: StatusCode, method: &Method, text: impl Into<Bytes>) -> Response<Body> {
+    let (status, body) = match *method {
+        Method::GET | Method::HEAD => (status, Body::Full(text.into())),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, Body::Empty),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A response body; when hyper lets go of it the connection waits for the next request.
+pub(crate) struct TrackedBody {
+    body: Body,
+    clock: Arc<Clock>,
+}
+
+impl HttpBody for TrackedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for TrackedBody {
+    fn drop(&mut self) {
+        self.clock.enter(Phase::Idle);
+    }
+}
