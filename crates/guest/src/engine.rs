@@ -1,0 +1,157 @@
+//! The two engines.
+//!
+//! Support for concurrent guests costs every host call of every guest, and only WASI 0.3 needs it; so there are two
+//! engines, alike but for that, and the choice is made from the artifact before compiling (compiled code fits only one).
+//! Both take instances from a pool: making a sandbox is then taking a slot, and dropping it is resetting the pages the
+//! guest touched.
+
+use std::fs;
+
+use base::Error;
+use base::Kind;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+/// Wasm stack of a guest: deep recursion of ordinary programs fits, and the rest of the fibre is left to the host.
+const WASM_STACK_BYTES: usize = 512 << 10;
+
+/// A fibre's whole stack: the guest's part plus what host functions need.
+const FIBER_STACK_BYTES: usize = 2 << 20;
+
+/// The largest linear memory any module may be given; the cap of the memory limit.
+const MEMORY_BYTES_MAX: usize = 1 << 30;
+
+/// Reset in place instead of given back to the kernel, where the kernel can say which pages are dirty.
+const KEEP_RESIDENT_SCANNED_BYTES: usize = 4 << 20;
+
+/// The same where every byte must be cleared by hand: little, since clearing costs more than a fault at some point.
+const KEEP_RESIDENT_CLEARED_BYTES: usize = 256 << 10;
+
+/// Elements of one table: the largest programs of today have some tens of thousands of function pointers.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// What the pool has for each place of the gate. A component made by usual tools has one memory and two tables; one that
+/// needs more takes more places.
+pub(crate) const TABLES_PER_GUEST: u32 = 3;
+pub(crate) const MEMORIES_PER_GUEST: u32 = 1;
+
+/// What one component may have at most.
+const CORE_INSTANCES_MAX: u32 = 20;
+const MEMORIES_MAX: u32 = 4;
+const TABLES_MAX: u32 = 8;
+
+/// For a component that does not say what it needs: as much as any may have.
+pub(crate) const PLACES_OF_UNKNOWN: u32 = MEMORIES_MAX;
+
+/// How many guests can live at once in each engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSize {
+    /// Instances at once. Each reserves 4 GiB of address space, of which x86-64 has 128 TiB.
+    pub guests: u32,
+}
+
+impl Default for PoolSize {
+    fn default() -> Self {
+        Self { guests: 4096 }
+    }
+}
+
+/// Which engine an artifact needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum EngineKind {
+    /// Everything without component-model async.
+    Plain,
+    /// WASI 0.3 and other async types.
+    Concurrent,
+}
+
+impl EngineKind {
+    /// The word in file names.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Concurrent => "concurrent",
+        }
+    }
+}
+
+/// Both engines.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    plain: Engine,
+    concurrent: Engine,
+}
+
+impl Engines {
+    pub(crate) fn new(size: PoolSize) -> Result<Self, Error> {
+        let swap = has_swap();
+        Ok(Self { plain: engine(size, EngineKind::Plain, swap)?, concurrent: engine(size, EngineKind::Concurrent, swap)? })
+    }
+
+    pub(crate) fn get(&self, kind: EngineKind) -> &Engine {
+        match kind {
+            EngineKind::Plain => &self.plain,
+            EngineKind::Concurrent => &self.concurrent,
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Engine> {
+        vec![self.plain.clone(), self.concurrent.clone()]
+    }
+}
+
+fn engine(size: PoolSize, kind: EngineKind, swap: bool) -> Result<Engine, Error> {
+    let concurrent = kind == EngineKind::Concurrent;
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(concurrent)
+        .concurrency_support(concurrent)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .memory_may_move(false)
+        .native_unwind_info(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size, swap)));
+    Engine::new(&config)
+        .map_err(|error| Error::new(Kind::Internal, "the WebAssembly engine cannot start").caused_by(error.to_string()))
+}
+
+fn pool(size: PoolSize, swap: bool) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(size.guests)
+        // A mere count: it reserves nothing, and so need never be the scarcest.
+        .total_core_instances(size.guests * CORE_INSTANCES_MAX)
+        .total_memories(size.guests * MEMORIES_PER_GUEST)
+        .total_tables(size.guests * TABLES_PER_GUEST)
+        .total_stacks(size.guests)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
+        .max_tables_per_module(TABLES_MAX)
+        .max_unused_warm_slots(size.guests)
+        .decommit_batch_size(1)
+        .table_keep_resident(64 << 10);
+    // In this version of wasmtime a dirty page that was swapped out is not reported by PAGEMAP_SCAN and would not be
+    // reset: the next guest would see it. So the scan is used only where nothing can be swapped out.
+    let scan = !swap && pagemap_scan_is_available();
+    pool.pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
+    pool.linear_memory_keep_resident(if scan { KEEP_RESIDENT_SCANNED_BYTES } else { KEEP_RESIDENT_CLEARED_BYTES });
+    pool
+}
+
+fn pagemap_scan_is_available() -> bool {
+    let mut probe = PoolingAllocationConfig::new();
+    probe.pagemap_scan(Enabled::Yes).total_memories(1).total_tables(1).total_stacks(1).total_core_instances(1);
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(probe));
+    Engine::new(&config).is_ok()
+}
+
+/// Whether anything can be swapped out; when in doubt, yes.
+fn has_swap() -> bool {
+    fs::read_to_string("/proc/swaps").map_or(true, |text| text.lines().count() > 1)
+}

@@ -1,0 +1,48 @@
+//! What a guest's end means, and who is to blame.
+
+use base::{Error, Kind};
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::state::Active;
+
+/// Turns the error a guest ended with into ours. The stack, with the guest's function names, goes to the log only.
+pub(crate) fn classify(active: &Active, error: &wasmtime::Error) -> Error {
+    let stack = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+    let internal = match stack {
+        Some(stack) => format!("{}\n{stack}", error.root_cause()),
+        None => format!("{error:#}"),
+    };
+    if let Some(stopped) = active.meter.stopped() {
+        return stopped.internal(internal);
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return Error::new(Kind::GuestExit, "the guest ended its program instead of answering")
+            .internal(format!("exit code {}", exit.0));
+    }
+    let kind = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => Kind::Stack,
+        _ if active.meter.memory_denied() => Kind::MemoryLimit,
+        Some(_) => Kind::Trap,
+        None if is_pool_exhausted(error) => Kind::Overloaded,
+        None => Kind::Trap,
+    };
+    let external = match kind {
+        Kind::Stack => "the guest used up its stack",
+        Kind::MemoryLimit => "the guest wanted more memory than its limit",
+        Kind::Overloaded => "too many calls at once, try again",
+        _ => "the guest trapped",
+    };
+    let error = Error::new(kind, external).internal(internal);
+    if kind == Kind::Overloaded { error.retry_after(1) } else { error }
+}
+
+fn is_pool_exhausted(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some()
+}
+
+/// Logs and counts a failure that comes after the head, where no response can carry it.
+pub(crate) fn report_late(active: &Active, error: &Error) {
+    active.module.metrics.error(error);
+    error.log(active.id, &active.module.tenant.name, &active.module.name);
+}

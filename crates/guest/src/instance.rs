@@ -1,0 +1,166 @@
+//! A sandbox for one call: store, limits, and what the guest is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wasi_http::WasiHttpCtx;
+
+use crate::interface::Granted;
+use crate::logs::LogStream;
+use crate::meter::Meter;
+use crate::outbound::Outbound;
+use crate::runtime::Directory;
+use crate::state::{Active, State};
+
+/// Handles a component may hold at once.
+const COMPONENT_HANDLES_MAX: usize = 4096;
+/// Resources the host keeps for one instance at once.
+const RESOURCES_MAX: usize = 1024;
+/// Bytes one call into the host may make the host copy.
+const HOSTCALL_BYTES_MAX: usize = 8 << 20;
+/// Random bytes a guest may ask for at once.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
+/// One set of HTTP fields, counted as they sit in memory.
+const FIELDS_BYTES_MAX: usize = 128 << 10;
+
+/// What every instance of one prepared module is given.
+pub(crate) struct Equipment {
+    pub(crate) engine: Engine,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) args: Vec<String>,
+    pub(crate) dirs: Vec<Directory>,
+    pub(crate) policy: egress::Policy,
+    pub(crate) interfaces: Granted,
+    pub(crate) habit: Habit,
+}
+
+/// How long calls of a module that kept computing make its next ones begin on a runner.
+const HABIT_MS: u64 = 100;
+
+/// What the calls of a module lately did. When one kept computing, the next are likely to, and a crowd of them would hold a
+/// connection's thread for a tick or two each: they begin where such guests end up.
+#[derive(Debug)]
+pub(crate) struct Habit {
+    born: Instant,
+    /// When a call was last moved, in milliseconds since `born`; 0 for never.
+    moved_at_ms: AtomicU64,
+}
+
+impl Habit {
+    pub(crate) fn new() -> Self {
+        Self { born: Instant::now(), moved_at_ms: AtomicU64::new(0) }
+    }
+
+    /// A call of the module was moved.
+    pub(crate) fn note(&self) {
+        self.moved_at_ms.store(self.now_ms().max(1), Relaxed);
+    }
+
+    /// Whether one was moved lately. Costs a load for a module none of whose calls ever was.
+    pub(crate) fn is_computing(&self) -> bool {
+        match self.moved_at_ms.load(Relaxed) {
+            0 => false,
+            at_ms => self.now_ms() < at_ms + HABIT_MS,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Equipment {
+    /// Makes the store for one call.
+    pub(crate) fn store(&self, active: &Arc<Active>) -> wasmtime::Result<Store<State>> {
+        let mut table = wasmtime::component::ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        let state = State {
+            table,
+            wasi: self.wasi(active)?,
+            http,
+            outbound: Outbound::new(Arc::clone(active), self.policy.clone()),
+            memory: MemoryLimit { active: Arc::clone(active), left: active.module.limits.memory_bytes },
+            sessions: self.interfaces.iter().map(|(interface, grant)| (interface.slot(), interface.open(grant))).collect(),
+            active: Arc::clone(active),
+        };
+        let mut store = Store::try_new(&self.engine, state)?;
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(at_epoch);
+        Ok(store)
+    }
+
+    fn wasi(&self, active: &Arc<Active>) -> wasmtime::Result<wasmtime_wasi::WasiCtx> {
+        let log = |stream| LogStream { active: Arc::clone(active), stream };
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(log("stdout")).stderr(log("stderr")).max_random_size(RANDOM_BYTES_MAX);
+        if !self.env.is_empty() {
+            wasi.envs(&self.env);
+        }
+        if !self.args.is_empty() {
+            wasi.args(&self.args);
+        }
+        for dir in &self.dirs {
+            let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            wasi.preopened_dir(&dir.host, &dir.guest, perms)?;
+        }
+        Ok(wasi.build())
+    }
+}
+
+/// Called inside the guest when a tick has passed: stops it, or takes the core from it.
+fn at_epoch(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    let active = &context.data().active;
+    let meter: &Meter = &active.meter;
+    active.core.ticker.touch();
+    Ok(if meter.must_stop_inside() {
+        UpdateDeadline::Interrupt
+    } else if meter.shall_yield() {
+        UpdateDeadline::Yield(1)
+    } else {
+        UpdateDeadline::Continue(1)
+    })
+}
+
+/// Bounds linear memory and tables of one instance together.
+pub(crate) struct MemoryLimit {
+    active: Arc<Active>,
+    left: u64,
+}
+
+impl MemoryLimit {
+    fn take(&mut self, bytes: u64) -> bool {
+        match self.left.checked_sub(bytes) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => {
+                self.active.meter.note_memory_denied();
+                false
+            }
+        }
+    }
+}
+
+/// The module's own maximum is checked after the limit is asked; what it refuses shall not be charged.
+fn fails_anyway(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_some_and(|maximum| desired > maximum)
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(fails_anyway(desired, maximum) || self.take((desired - current) as u64))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(fails_anyway(desired, maximum) || self.take(((desired - current) * size_of::<usize>()) as u64))
+    }
+}

@@ -1,0 +1,33 @@
+//! Runs WebAssembly: engines, instances, entries, and the seam that interfaces plug into.
+//!
+//! Goals in tension: a fresh sandbox for every call, and a price near that of none. The decisions: everything that can be
+//! done once is done when a module is published ([`Runtime::prepare`]); a call makes a store from the pool, runs the guest
+//! *inside the connection's task* — no spawn, no channel, no timer — and only a guest that keeps computing, or works on
+//! after its answer, is moved to a [runner](runner) thread, store and all. Every poll of a guest stands under
+//! `catch_unwind` and is timed ([`meter`]), because one deadline must work for guests that loop, sleep, or panic the host.
+//!
+//! This is the only crate on the road that sees wasmtime. It names no interface of `interfaces/`; they come through
+//! [`Interface`].
+
+mod engine;
+mod entry;
+mod execution;
+mod failure;
+mod instance;
+mod interface;
+mod link;
+mod logs;
+mod meter;
+mod outbound;
+mod publish;
+mod reply;
+mod runner;
+mod runtime;
+mod scan;
+mod state;
+mod ticker;
+
+pub use engine::PoolSize;
+pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};
+pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};
+pub use state::State;

@@ -1,0 +1,120 @@
+//! Linkers: what wasmtime ships is linked once per engine; the rest by what a module imports.
+
+use std::sync::Arc;
+
+use base::{Error, Kind};
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::engine::{EngineKind, Engines};
+use crate::interface::{Grant, Granted, Interface, Shape};
+use crate::runtime::Module;
+use crate::state::State;
+
+/// Packages `guest` itself links.
+const SHIPPED: [&str; 7] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:io", "wasi:random", "wasi:sockets"];
+
+/// The linkers every module's own begins from.
+pub(crate) struct Linkers {
+    plain: Linker<State>,
+    concurrent: Linker<State>,
+}
+
+impl Linkers {
+    pub(crate) fn new(engines: &Engines) -> Result<Self, Error> {
+        let plain = linker(engines.get(EngineKind::Plain), false);
+        let concurrent = linker(engines.get(EngineKind::Concurrent), true);
+        let failed = |error: wasmtime::Error| {
+            Error::new(Kind::Internal, "the standard interfaces cannot be linked").internal(format!("{error:#}"))
+        };
+        Ok(Self { plain: plain.map_err(failed)?, concurrent: concurrent.map_err(failed)? })
+    }
+
+    /// Links `component`, giving it only what it imports and is granted.
+    pub(crate) fn link(
+        &self,
+        kind: EngineKind,
+        component: &Component,
+        imports: &[String],
+        granted: &Granted,
+    ) -> Result<InstancePre<State>, Error> {
+        let base = match kind {
+            EngineKind::Plain => &self.plain,
+            EngineKind::Concurrent => &self.concurrent,
+        };
+        let mut linker = base.clone();
+        let engine = linker.engine().clone();
+        let shape = Shape::new(component, &engine);
+        for (interface, _) in granted {
+            interface.link(&mut linker, &shape)?;
+        }
+        linker.instantiate_pre(component).map_err(|error| {
+            Error::new(Kind::Unprocessable, format!("the component does not fit what is offered: {}", error.root_cause()))
+                .internal(format!("{error:#}; imports {imports:?}"))
+        })
+    }
+}
+
+fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    if concurrent {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// Finds who provides each import, and whether the module may use it.
+///
+/// # Errors
+///
+/// [`Kind::Unprocessable`] for an import nobody provides, and for one that no binding grants; says which binding would.
+pub(crate) fn grants(imports: &[String], interfaces: &[Arc<dyn Interface>], module: &Module) -> Result<Granted, Error> {
+    let mut granted = Granted::new();
+    for import in imports {
+        let package = import.split('/').next().unwrap_or_default();
+        if SHIPPED.contains(&package) {
+            continue;
+        }
+        let Some(interface) = interfaces.iter().find(|i| i.packages().contains(&package)) else {
+            return Err(nobody_provides(import, interfaces));
+        };
+        if granted.iter().any(|(known, _)| known.slot() == interface.slot()) {
+            continue;
+        }
+        let name = interface.name();
+        let Some(bound) = module.bindings.get(name).filter(|bound| !bound.is_empty()) else {
+            return Err(Error::new(
+                Kind::Unprocessable,
+                format!(
+                    "the component imports `{import}`, and no binding grants it. Add \
+                     `bindings = {{ {name} = {{ default = \"embedded\" }} }}` to the module, or name a backend of yours",
+                ),
+            ));
+        };
+        let Some(backends) = module.backends.get(name) else {
+            return Err(Error::new(Kind::Internal, format!("the interface `{name}` was not configured")));
+        };
+        let grant = Arc::new(Grant {
+            tenant: Arc::clone(&module.tenant),
+            app: Arc::clone(&module.app),
+            module: Arc::clone(&module.name),
+            bindings: bound.clone(),
+            backends: Arc::clone(backends),
+        });
+        interface.check(&grant)?;
+        granted.push((Arc::clone(interface), grant));
+    }
+    Ok(granted)
+}
+
+fn nobody_provides(import: &str, interfaces: &[Arc<dyn Interface>]) -> Error {
+    let mut known: Vec<&str> = SHIPPED.iter().copied().chain(interfaces.iter().flat_map(|i| i.packages()).copied()).collect();
+    known.sort_unstable();
+    Error::new(
+        Kind::Unprocessable,
+        format!("the component imports `{import}`, which no interface of this server provides. It provides {}", known.join(", ")),
+    )
+}

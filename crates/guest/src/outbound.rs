@@ -1,0 +1,172 @@
+//! Outgoing HTTP of guests: wasi:http's hooks over the one way out.
+
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+
+use base::BodyError;
+use http::header::HeaderName;
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::state::Active;
+
+type IoFuture = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// The name of the W3C trace context header.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// wasmtime asks for the filter at every header; making one allocates, so there is one.
+static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
+    LazyLock::new(|| Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name)));
+
+/// The outgoing side of one instance: its permission and what is left of its budget.
+pub(crate) struct Outbound {
+    active: Arc<Active>,
+    policy: egress::Policy,
+    left: u32,
+    /// Made at the first request; most guests make none.
+    at_once: Option<Arc<Semaphore>>,
+}
+
+impl Outbound {
+    pub(crate) fn new(active: Arc<Active>, policy: egress::Policy) -> Self {
+        Self { left: active.module.limits.outbound_requests, active, policy, at_once: None }
+    }
+
+    /// Takes one request from the budget and a place among those at once.
+    fn place(&mut self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        let limits = &self.active.module.limits;
+        self.left = self.left.checked_sub(1).ok_or(Error::ConnectionLimitReached)?;
+        let at_once = self.at_once.get_or_insert_with(|| Arc::new(Semaphore::new(limits.outbound_concurrent as usize)));
+        Arc::clone(at_once).try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)
+    }
+}
+
+impl WasiHttpHooks for Outbound {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::clone(&FORBIDDEN)
+    }
+
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn send_request(
+        &mut self,
+        mut request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _processed: IoFuture,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, IoFuture), Error>> + Send> {
+        add_trace(&mut request, self.active.trace.as_ref());
+        let request = request.map(|body| Upload(Some(body)));
+        let place = match self.place() {
+            Ok(place) => place,
+            Err(error) => return Box::new(async { Err(error) }),
+        };
+        let (core, policy) = (Arc::clone(&self.active.core), self.policy.clone());
+        let options = options.unwrap_or_default();
+        let options = egress::Options {
+            connect_timeout: options.connect_timeout,
+            first_byte_timeout: options.first_byte_timeout,
+            between_bytes_timeout: options.between_bytes_timeout,
+        };
+        Box::new(async move {
+            let response = core.egress.send(&policy, request, options).await.map_err(wasi_error)?;
+            // A request counts as under way until its response body is gone.
+            let response = response.map(|body| {
+                body.map_err(move |error| {
+                    let _under_way = &place;
+                    wasi_body_error(error)
+                })
+                .boxed_unsync()
+            });
+            Ok((response, Box::new(async { Ok(()) }) as IoFuture))
+        })
+    }
+}
+
+/// Bytes taken from an upload that nobody sends: what a guest writes before it looks at the answer.
+const DISCARDED_BYTES_MAX: usize = 64 << 10;
+
+/// A request's body. Nobody may want it — the request is refused, the server answers early, a GET has none — and a guest
+/// of WASI 0.2 that writes into a body nobody takes gets that as its error, in place of the answer. So what is left of it is
+/// taken and thrown away, up to a bound.
+struct Upload(Option<WasiBody>);
+
+impl http_body::Body for Upload {
+    type Data = bytes::Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Error>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.as_ref().map_or_else(|| http_body::SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !http_body::Body::is_end_stream(body)) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // Ends with the guest at the latest, which holds the other end.
+        runtime.spawn(async move {
+            let mut left = DISCARDED_BYTES_MAX;
+            while let Some(Ok(frame)) = body.frame().await {
+                match left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        });
+    }
+}
+
+fn add_trace(request: &mut Request<WasiBody>, trace: Option<&HeaderValue>) {
+    if let Some(trace) = trace {
+        request.headers_mut().entry(TRACEPARENT).or_insert_with(|| trace.clone());
+    }
+}
+
+fn wasi_error(error: egress::Error) -> Error {
+    use egress::Error as E;
+    tracing::debug!(%error, "an outgoing request failed");
+    match error {
+        E::Denied(_) => Error::HttpRequestDenied,
+        E::AddressProhibited(_) => Error::DestinationIpProhibited,
+        E::Dns(_) => Error::DnsError { rcode: Some("host not found".to_owned()), info_code: None },
+        E::ConnectionRefused(_) => Error::ConnectionRefused,
+        E::Unreachable(_) => Error::DestinationUnavailable,
+        E::ConnectionTimeout => Error::ConnectionTimeout,
+        E::ConnectionTerminated(_) => Error::ConnectionTerminated,
+        E::TlsCertificate(_) => Error::TlsCertificateError,
+        E::Tls(_) => Error::TlsProtocolError,
+        E::FirstByteTimeout => Error::HttpResponseTimeout,
+        E::Protocol(_) | E::UnsupportedScheme(_) | E::InvalidRequest(_) => Error::HttpProtocolError,
+        E::RequestBody(_) => Error::HttpRequestBodySize(None),
+        E::InvalidUri(_) => Error::HttpRequestUriInvalid,
+        E::Internal(_) => Error::InternalError(None),
+    }
+}
+
+/// What a guest sees of a body that ended early: of an outgoing request's response, and of its own request.
+pub(crate) fn wasi_body_error(error: BodyError) -> Error {
+    match error {
+        BodyError::TooLarge => Error::HttpRequestBodySize(None),
+        BodyError::Timeout => Error::ConnectionReadTimeout,
+        BodyError::Broken(_) | BodyError::GuestEnded => Error::ConnectionTerminated,
+    }
+}

@@ -1,0 +1,276 @@
+//! The guest's answer on its way to the client.
+//!
+//! Two goals in tension: a small answer should leave in one write with its length known, and a guest must be able to
+//! stream. So after the head the guest is driven on for as long as it makes progress without waiting; if its body is
+//! complete by then, the length is known. If not, the body drives the guest: each time the connection asks for more, the
+//! guest is polled, so a slow client slows the guest and nothing piles up.
+//!
+//! A client that leaves before the body is complete ends the guest. A guest that works on after a complete body finishes
+//! on a runner thread.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use base::{Body, BodyError, Error, Kind};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use wasmtime_wasi_http::WasiBody;
+
+use crate::execution::Guest;
+use crate::failure;
+
+/// Body bytes taken before the head is sent; more is a stream.
+const GATHER_BYTES_MAX: usize = 64 << 10;
+
+/// Makes the response from the guest's head and what of its body is there already.
+pub(crate) async fn assemble(guest: Guest, response: Response<WasiBody>, head_only: bool) -> Result<Response<Body>, Error> {
+    let (mut parts, body) = response.into_parts();
+    if parts.status.is_informational() {
+        return Err(
+            Error::new(Kind::BadResponse, "the guest answered with an informational status").internal(parts.status.to_string())
+        );
+    }
+    let declared = content_length(&parts.headers);
+    let bodiless = head_only || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut body = GuestBody::new(guest, body, declared, bodiless);
+    poll_fn(|cx| body.gather(cx)).await?;
+    if body.source.is_none() && !bodiless {
+        if let Some(length) = declared.filter(|length| *length != body.gathered_bytes) {
+            return Err(Error::new(Kind::BadResponse, "the guest's body does not have the length it declared")
+                .internal(format!("declared {length}, sent {}", body.gathered_bytes)));
+        }
+        // Known exactly, and the server says so itself; or followed by trailers, which need chunks.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    // From here on silence is what ends the guest, or the stream's own limit.
+    let limits = &body.guest.active.module.limits;
+    let end = limits.stream_total.map(|total| std::time::Instant::now() + total);
+    body.guest.active.meter.set_wall_at(end);
+    Ok(Response::from_parts(parts, Body::stream(body.into_stream())))
+}
+
+fn broken_off() -> Error {
+    Error::new(Kind::BadResponse, "the guest broke off its body")
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A response body that drives the guest that writes it.
+struct GuestBody {
+    guest: Guest,
+    /// None once it has ended.
+    source: Option<WasiBody>,
+    gathered: VecDeque<Bytes>,
+    gathered_bytes: u64,
+    trailers: Option<HeaderMap>,
+    /// What the guest said its body would be.
+    declared: Option<u64>,
+    sent_bytes: u64,
+    /// The protocol has no place for a body: nobody will ask for it.
+    bodiless: bool,
+    silence: Option<Pin<Box<Sleep>>>,
+    /// The guest was stopped before its body was complete.
+    broken: bool,
+    failed: bool,
+}
+
+impl GuestBody {
+    fn new(guest: Guest, body: WasiBody, declared: Option<u64>, bodiless: bool) -> Self {
+        Self {
+            guest,
+            source: Some(body),
+            gathered: VecDeque::new(),
+            gathered_bytes: 0,
+            trailers: None,
+            declared,
+            sent_bytes: 0,
+            bodiless,
+            silence: None,
+            broken: false,
+            failed: false,
+        }
+    }
+
+    /// Takes what of the body comes without waiting. Always ready; a trap before anything was sent is still an error.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.gathered_bytes as usize <= GATHER_BYTES_MAX {
+            let progress = match self.take_frame(cx) {
+                Ok(progress) => progress,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            if progress {
+                continue;
+            }
+            if self.broken {
+                // The head is not out: what broke the guest is the answer.
+                return self.guest.poll(cx).map(|ended| Err(ended.err().unwrap_or_else(broken_off)));
+            }
+            if self.guest.has_ended() {
+                break;
+            }
+            // Taking frames made room for more: let the guest use it, and stop when it did not.
+            if let Poll::Ready(Err(error)) = self.guest.poll(cx) {
+                return Poll::Ready(Err(error));
+            }
+            match self.take_frame(cx) {
+                Ok(false) if !self.broken => break,
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The body has ended. A guest that was stopped drops its end of it, which looks the same as closing it.
+    fn end_source(&mut self) {
+        self.source = None;
+        self.broken = self.guest.active.meter.has_failed();
+    }
+
+    /// Takes one frame, or the end, if it is there. Returns whether it was.
+    fn take_frame(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let Some(source) = &mut self.source else { return Ok(false) };
+        match Pin::new(source).poll_frame(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(None) => {
+                self.end_source();
+                return Ok(!self.broken);
+            }
+            Poll::Ready(Some(Err(error))) => return Err(broken_off().internal(format!("{error:?}"))),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    self.gathered_bytes += data.len() as u64;
+                    self.gathered.push_back(data);
+                    // A guest may leave the stream open behind the last byte it promised.
+                    if self.declared == Some(self.gathered_bytes) {
+                        self.source = None;
+                    }
+                }
+                Err(frame) => {
+                    self.trailers = frame.into_trailers().ok();
+                    self.source = None;
+                }
+            },
+        }
+        Ok(true)
+    }
+
+    /// The whole body has been handed to the connection, or will never be asked for.
+    fn is_complete(&self) -> bool {
+        if self.failed {
+            return false;
+        }
+        self.bodiless || (self.source.is_none() && self.gathered.is_empty())
+    }
+
+    fn into_stream(self) -> Driven {
+        Driven(Some(self))
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(data) = self.gathered.pop_front() {
+            self.sent_bytes += data.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let ended = self.guest.poll(cx);
+        if let Poll::Ready(Err(error)) = &ended {
+            failure::report_late(&self.guest.active, error);
+            // A body that is complete stays so, whatever the guest did afterwards.
+            self.broken |= self.source.is_some();
+        }
+        if self.broken {
+            // On a runner the guest's end is known a moment after its body's.
+            std::task::ready!(ended).ok();
+            self.failed = true;
+            return Poll::Ready(Some(Err(BodyError::GuestEnded)));
+        }
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        };
+        match Pin::new(source).poll_frame(cx) {
+            Poll::Pending => self.poll_silence(cx),
+            Poll::Ready(frame) => {
+                self.silence = None;
+                Poll::Ready(match frame {
+                    None => {
+                        self.end_source();
+                        if self.broken {
+                            return self.poll_frame(cx);
+                        }
+                        None
+                    }
+                    Some(Ok(frame)) => {
+                        self.sent_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                        // Nothing follows trailers, nor the last byte that was promised.
+                        if frame.is_trailers() || self.declared == Some(self.sent_bytes) {
+                            self.source = None;
+                        }
+                        Some(Ok(frame))
+                    }
+                    Some(Err(error)) => {
+                        self.failed = true;
+                        tracing::debug!(request = %self.guest.active.id, ?error, "the guest broke off its body");
+                        Some(Err(BodyError::GuestEnded))
+                    }
+                })
+            }
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let idle = self.guest.active.module.limits.stream_idle;
+        let timer = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        std::task::ready!(timer.as_mut().poll(cx));
+        self.failed = true;
+        Poll::Ready(Some(Err(BodyError::Timeout)))
+    }
+}
+
+/// The body as the connection holds it; decides at its end what becomes of the guest.
+struct Driven(Option<GuestBody>);
+
+impl HttpBody for Driven {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|body| body.source.is_none() && body.gathered.is_empty() && body.trailers.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Some(body) if body.source.is_none() && body.trailers.is_none() => {
+                SizeHint::with_exact(body.gathered.iter().map(|data| data.len() as u64).sum())
+            }
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        let Some(body) = self.0.take() else { return };
+        if body.guest.has_ended() || !body.is_complete() {
+            return;
+        }
+        let GuestBody { guest, source, .. } = body;
+        guest.finish_in_background(async move {
+            if let Some(mut source) = source {
+                while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut source).poll_frame(cx)).await {}
+            }
+        });
+    }
+}

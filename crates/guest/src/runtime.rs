@@ -1,0 +1,205 @@
+//! The runtime: made once, prepares modules, hands out handlers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Kind, Reply};
+use wasmtime::component::Component;
+
+use crate::engine::{EngineKind, Engines, MEMORIES_PER_GUEST, PLACES_OF_UNKNOWN, PoolSize, TABLES_PER_GUEST};
+use crate::entry::ENTRIES;
+use crate::instance::{Equipment, Habit};
+use crate::interface::{Backends, Interface};
+use crate::link::{self, Linkers};
+use crate::publish::CodeDir;
+use crate::runner::Runners;
+use crate::scan;
+use crate::ticker::Ticker;
+
+/// What a runtime is made of.
+pub struct RuntimeOptions {
+    /// What guests may ask for, configured.
+    pub interfaces: Vec<Arc<dyn Interface>>,
+    /// The one way out.
+    pub egress: egress::Egress,
+    /// How many guests at once.
+    pub pool: PoolSize,
+    /// Runner threads.
+    pub runners: usize,
+    /// Where compiled code is kept; only this process may write there.
+    pub data: PathBuf,
+}
+
+/// What running guests need of the process.
+pub(crate) struct Core {
+    pub(crate) ticker: Ticker,
+    pub(crate) runners: Runners,
+    pub(crate) egress: egress::Egress,
+}
+
+/// Engines, pool, linkers and threads. One for the process; old modules keep what they need of it alive.
+pub struct Runtime {
+    engines: Engines,
+    linkers: Linkers,
+    interfaces: Vec<Arc<dyn Interface>>,
+    core: Arc<Core>,
+    code: CodeDir,
+    /// Loaded code by artifact, so that identical bytes share it and a reload compiles only what changed.
+    loaded: Mutex<BTreeMap<(Digest, EngineKind), Component>>,
+}
+
+/// A module to prepare.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// The owner.
+    pub tenant: Arc<str>,
+    /// The app it belongs to.
+    pub app: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its environment: all of it.
+    pub env: Vec<(String, String)>,
+    /// Its arguments, without the program's name.
+    pub args: Vec<String>,
+    /// The directories it sees.
+    pub dirs: Vec<Directory>,
+    /// Where it may connect to.
+    pub allow: Arc<egress::AllowList>,
+    /// Interface → name the guest opens → backend.
+    pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Interface → what its [`configure`](Interface::configure) returned.
+    pub backends: BTreeMap<String, Backends>,
+}
+
+/// A directory of the host that a guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Where it is.
+    pub host: PathBuf,
+    /// What the guest calls it.
+    pub guest: String,
+    /// Whether the guest may change it.
+    pub writable: bool,
+}
+
+/// A module that can be called.
+#[derive(Clone)]
+pub struct Prepared {
+    /// What takes its calls.
+    pub handler: Arc<dyn Handler>,
+    /// The ways it can be called.
+    pub entries: Vec<Entry>,
+    /// Places in the pool one instance takes: more than one for a component with several memories or many tables.
+    pub places: u32,
+}
+
+impl Runtime {
+    /// Starts the engines and their threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Internal`] if the machine cannot give the pool its address space, or a thread cannot start.
+    ///
+    /// # Panics
+    ///
+    /// If two interfaces have one slot: a mistake in their crates.
+    pub fn new(options: RuntimeOptions) -> Result<Self, Error> {
+        for (at, interface) in options.interfaces.iter().enumerate() {
+            let same = options.interfaces[..at].iter().find(|other| other.slot() == interface.slot());
+            assert!(same.is_none(), "the interface {} has the slot of another", interface.name());
+        }
+        let engines = Engines::new(options.pool)?;
+        let ticker = Ticker::start(engines.all())
+            .map_err(|error| Error::new(Kind::Internal, "cannot start the ticker thread").caused_by(error))?;
+        Ok(Self {
+            linkers: Linkers::new(&engines)?,
+            core: Arc::new(Core { ticker, runners: Runners::start(options.runners)?, egress: options.egress }),
+            code: CodeDir::create(&options.data)?,
+            interfaces: options.interfaces,
+            loaded: Mutex::default(),
+            engines,
+        })
+    }
+
+    /// Makes an artifact callable: scan, compile to a file, load the file, link by what it imports. Takes long the first
+    /// time for an artifact: not for a thread that serves.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unprocessable`] with a sentence for whoever publishes.
+    pub fn prepare(&self, artifact: &[u8], digest: Digest, module: Module) -> Result<Prepared, Error> {
+        let scan = scan::scan(artifact)?;
+        let granted = link::grants(&scan.imports, &self.interfaces, &module)?;
+        let component = self.component(artifact, digest, scan.engine)?;
+        let pre = self.linkers.link(scan.engine, &component, &scan.imports, &granted)?;
+        let equipment = Arc::new(Equipment {
+            engine: self.engines.get(scan.engine).clone(),
+            env: module.env,
+            args: with_program_name(&module.name, module.args),
+            dirs: module.dirs,
+            policy: egress::Policy { tenant: module.tenant, allow: module.allow },
+            interfaces: granted,
+            habit: Habit::new(),
+        });
+        let mut handlers = Vec::new();
+        for ty in ENTRIES.iter().filter(|ty| scan.entries.contains(&ty.entry)) {
+            if let Some(prepare) = ty.prepare {
+                handlers.push((ty.entry, prepare(&pre, &equipment, &self.core)?));
+            }
+        }
+        let places = places(&component);
+        Ok(Prepared { handler: Arc::new(ByEntry { handlers }), entries: scan.entries, places })
+    }
+
+    /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it.
+    pub fn retain(&self, used: &[Digest]) {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, _), _| used.contains(digest));
+    }
+
+    fn component(&self, artifact: &[u8], digest: Digest, kind: EngineKind) -> Result<Component, Error> {
+        let key = (digest, kind);
+        let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = loaded().get(&key) {
+            return Ok(component.clone());
+        }
+        let engine = self.engines.get(kind);
+        let component = self.code.compile(engine, artifact, &format!("{digest}-{}", kind.name()))?.load(engine)?;
+        loaded().insert(key, component.clone());
+        Ok(component)
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Runtime")
+    }
+}
+
+/// An instance takes as many places as the scarcest thing it needs, measured in what the pool has for each place.
+fn places(component: &Component) -> u32 {
+    let Some(needs) = component.resources_required() else { return PLACES_OF_UNKNOWN };
+    let of = |count: u32, per_guest: u32| count.div_ceil(per_guest);
+    of(needs.num_memories, MEMORIES_PER_GUEST).max(of(needs.num_tables, TABLES_PER_GUEST)).max(1)
+}
+
+/// By convention the first argument is the program's name. A guest without arguments has none at all: most never look.
+fn with_program_name(name: &str, args: Vec<String>) -> Vec<String> {
+    if args.is_empty() { args } else { std::iter::once(name.to_owned()).chain(args).collect() }
+}
+
+/// The handler of a module: the trigger picked the entry, the entry has its own handler.
+struct ByEntry {
+    handlers: Vec<(Entry, Arc<dyn Handler>)>,
+}
+
+impl Handler for ByEntry {
+    fn handle(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
+        match self.handlers.iter().find(|(entry, _)| *entry == call.entry) {
+            Some((_, handler)) => handler.handle(call),
+            None => Box::pin(std::future::ready(Err(Error::new(Kind::Internal, "the module cannot be called in this way")
+                .internal(format!("no handler for the entry `{}`", call.entry))))),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What an artifact is, read from its bytes before anything is compiled: which engine it needs, how it can be called, what
+//! it asks for.
+
+use base::{Entry, Error, Kind};
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, ComponentDefinedType, ComponentExternalKind, ComponentType, Encoding, Parser, Payload,
+};
+
+use crate::engine::EngineKind;
+use crate::entry::ENTRIES;
+
+/// What the bytes say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scan {
+    pub(crate) engine: EngineKind,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) imports: Vec<String>,
+}
+
+/// Reads a component.
+///
+/// Errors are [`Kind::Unprocessable`] and written for whoever publishes: what is wrong, what was looked for, what to do.
+pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, Error> {
+    let mut reader = Reader::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| {
+            refuse(format!("the file is not valid WebAssembly: {} (at offset {:#x})", error.message(), error.offset()))
+        })?;
+        reader.read(payload).map_err(|error| {
+            refuse(format!("the file is not valid WebAssembly: {} (at offset {:#x})", error.message(), error.offset()))
+        })?;
+    }
+    reader.finish()
+}
+
+fn refuse(text: String) -> Error {
+    Error::new(Kind::Unprocessable, text)
+}
+
+#[derive(Default)]
+struct Reader {
+    /// 1 inside the outermost component or module.
+    depth: u32,
+    is_core: bool,
+    is_async: bool,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Reader {
+    fn read(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::Version { encoding, .. } => {
+                self.depth += 1;
+                self.is_core |= self.depth == 1 && encoding == Encoding::Module;
+            }
+            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+            Payload::ComponentTypeSection(section) => {
+                for ty in section {
+                    self.is_async |= is_async_type(&ty?);
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    self.is_async |= is_async_function(&function?);
+                }
+            }
+            Payload::ComponentImportSection(section) if self.depth == 1 => {
+                for import in section {
+                    self.imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if self.depth == 1 => {
+                for export in section {
+                    let export = export?;
+                    if matches!(export.kind, ComponentExternalKind::Instance | ComponentExternalKind::Func) {
+                        self.exports.push(export.name.name.to_owned());
+                    }
+                }
+            }
+            Payload::ExportSection(section) if self.depth == 1 && self.is_core => {
+                for export in section {
+                    self.exports.push(export?.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Scan, Error> {
+        if self.is_core {
+            return Err(refuse(format!(
+                "this is a core WebAssembly module, not a component. It exports {}; for an HTTP service a component that \
+                 exports `wasi:http/incoming-handler` (0.2) or `wasi:http/handler` (0.3) is needed. Build it with \
+                 `--target wasm32-wasip2`",
+                list(&self.exports),
+            )));
+        }
+        if let Some(name) = self.imports.iter().chain(&self.exports).find(|name| name.contains("@0.3.0-rc")) {
+            return Err(refuse(format!("the component uses `{name}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0")));
+        }
+        let entries: Vec<_> = ENTRIES
+            .iter()
+            .filter(|ty| ty.exports.iter().any(|prefix| self.exports.iter().any(|name| name.starts_with(prefix))))
+            .map(|ty| ty.entry)
+            .collect();
+        if entries.is_empty() {
+            let looked_for: Vec<_> = ENTRIES.iter().flat_map(|ty| ty.exports).map(|name| format!("{name}…")).collect();
+            return Err(refuse(format!(
+                "the component has no entry: it exports {}; looked for {}",
+                list(&self.exports),
+                list(&looked_for),
+            )));
+        }
+        let engine = if self.is_async { EngineKind::Concurrent } else { EngineKind::Plain };
+        Ok(Scan { engine, entries, imports: self.imports })
+    }
+}
+
+/// Whether a type exists only in components for the concurrent engine.
+fn is_async_type(ty: &ComponentType<'_>) -> bool {
+    use wasmparser::{ComponentTypeDeclaration as Outer, InstanceTypeDeclaration as Inner};
+    match ty {
+        ComponentType::Func(function) => function.async_,
+        ComponentType::Defined(ComponentDefinedType::Future(_) | ComponentDefinedType::Stream(_)) => true,
+        ComponentType::Component(declarations) => declarations.iter().any(|d| matches!(d, Outer::Type(ty) if is_async_type(ty))),
+        ComponentType::Instance(declarations) => declarations.iter().any(|d| matches!(d, Inner::Type(ty) if is_async_type(ty))),
+        _ => false,
+    }
+}
+
+/// Whether a canonical function exists only in components for the concurrent engine.
+fn is_async_function(function: &CanonicalFunction) -> bool {
+    let is_async =
+        |options: &[CanonicalOption]| options.iter().any(|o| matches!(o, CanonicalOption::Async | CanonicalOption::Callback(_)));
+    match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => is_async(options),
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => false,
+        // Tasks, streams, futures, waitable sets, error contexts, threads.
+        _ => true,
+    }
+}
+
+fn list<S: AsRef<str>>(names: &[S]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(guest: &str) -> Scan {
+        scan(&std::fs::read(testkit::guest(guest)).expect("a built guest")).expect("a good component")
+    }
+
+    #[test]
+    fn the_engine_is_chosen_from_the_bytes() {
+        for (guest, engine) in [
+            ("hello-wasip2", EngineKind::Plain),
+            ("hello-wstd", EngineKind::Plain),
+            ("counter-draft2", EngineKind::Plain),
+            ("hello-wasip3", EngineKind::Concurrent),
+            ("hello-sync3", EngineKind::Concurrent),
+            ("counter-draft2-async", EngineKind::Concurrent),
+        ] {
+            assert_eq!(of(guest).engine, engine, "{guest}");
+        }
+    }
+
+    #[test]
+    fn every_entry_of_a_component_is_recorded() {
+        assert_eq!(of("multi").entries, [Entry::Http, Entry::Run]);
+        assert_eq!(of("hello-wasip3").entries, [Entry::Http]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_component_are_refused_with_a_reason() {
+        for (bytes, expected) in [
+            (&b"\0asm\x01\0\0\0"[..], "core WebAssembly module"),
+            (b"\0asm\x0d\0\x01\0", "no entry"),
+            (b"\0asm\x0d\0\x01\0\xff", "not valid WebAssembly"),
+            (b"", "not valid WebAssembly"),
+        ] {
+            let error = scan(bytes).expect_err("not a component with an entry");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}
