@@ -1,0 +1,134 @@
+//! Artifacts on disk: bytes under the name of their digest.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base::{Digest, Error, Kind};
+
+use crate::files::{self, Step};
+
+/// Artifacts in `<data>/artifacts/`, one file each, 0400 in a folder of 0700. Every call blocks on the disk.
+#[derive(Debug)]
+pub struct ArtifactStore {
+    folder: PathBuf,
+    _owned: File,
+}
+
+impl ArtifactStore {
+    /// Opens the store in a data directory, creating both.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Internal`], with the path in the external text, if the directory cannot be used or another process uses it.
+    pub fn open(data: &Path) -> Result<Self, Error> {
+        let folder = data.join("artifacts");
+        files::private_folder(&folder).map_err(|error| {
+            Error::new(Kind::Internal, format!("the data directory {} cannot be used: {error}", folder.display()))
+        })?;
+        let owned = files::own_folder(&folder)?;
+        Ok(Self { folder, _owned: owned })
+    }
+
+    /// Keeps `bytes`. When this returns, a power cut does not lose them. Bytes that are there are not written again, unless
+    /// the file was damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Internal`] if the disk refuses; nothing is left behind then.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        self.put_with(bytes, |_| Ok(()))
+    }
+
+    fn put_with(&self, bytes: &[u8], before: impl FnMut(Step) -> io::Result<()>) -> Result<Digest, Error> {
+        let digest = Digest::of(bytes);
+        let stored = if fs::read(self.path(&digest)).is_ok_and(|there| there == bytes) {
+            // Whoever wrote it may have been killed before its name was durable.
+            files::sync_folder(&self.folder)
+        } else {
+            files::replace(&self.folder, &digest.to_string(), 0o400, bytes, before)
+        };
+        stored.map(|()| digest).map_err(|error| self.failed("the artifact cannot be stored", &digest).caused_by(error))
+    }
+
+    /// The file of an artifact. Whether it is there is not asked.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.to_string())
+    }
+
+    /// The bytes, checked against their digest.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Internal`] if they are not there or damaged.
+    pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let bytes = fs::read(self.path(digest)).map_err(|error| {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let what = if missing { "the artifact is not in the store" } else { "the artifact cannot be read" };
+            self.failed(what, digest).caused_by(error)
+        })?;
+        if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(self.failed("the stored artifact is damaged", digest)) }
+    }
+
+    fn failed(&self, what: &'static str, digest: &Digest) -> Error {
+        Error::new(Kind::Internal, what).internal(self.path(digest).display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_also_after_a_restart() {
+        let data = tempfile::tempdir().expect("a folder");
+        let store = ArtifactStore::open(data.path()).expect("opened");
+        let digest = store.put(b"abc").expect("stored");
+        assert_eq!(store.put(b"abc").expect("stored again"), digest);
+        assert_eq!(store.path(&digest), data.path().join("artifacts").join(digest.to_string()));
+        let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
+        assert_eq!((mode(&store.path(&digest)), mode(&data.path().join("artifacts"))), (0o400, 0o700));
+        drop(store);
+        let store = ArtifactStore::open(data.path()).expect("opened again");
+        assert_eq!(store.read(&digest).expect("kept"), b"abc");
+    }
+
+    #[test]
+    fn damage_is_found_and_mended() {
+        let data = tempfile::tempdir().expect("a folder");
+        let store = ArtifactStore::open(data.path()).expect("opened");
+        let digest = store.put(b"abc").expect("stored");
+        fs::remove_file(store.path(&digest)).expect("removed");
+        assert_eq!(store.read(&digest).expect_err("gone").to_string(), "the artifact is not in the store");
+        fs::write(store.path(&digest), b"abd").expect("damaged");
+        let error = store.read(&digest).expect_err("damaged");
+        assert_eq!((error.to_string().as_str(), error.kind), ("the stored artifact is damaged", Kind::Internal));
+        store.put(b"abc").expect("stored again");
+        assert_eq!(store.read(&digest).expect("mended"), b"abc");
+    }
+
+    #[test]
+    fn a_failed_write_is_an_error_and_the_next_one_works() {
+        let data = tempfile::tempdir().expect("a folder");
+        let store = ArtifactStore::open(data.path()).expect("opened");
+        for step in [Step::Create, Step::Write, Step::SyncFile, Step::Rename, Step::SyncFolder] {
+            let bytes = format!("{step:?}").into_bytes();
+            let error = store.put_with(&bytes, files::fail_before(step)).expect_err("made to fail");
+            assert_eq!(error.to_string(), "the artifact cannot be stored");
+            assert!(error.detail().ends_with(": made to fail"), "{}", error.detail());
+            let digest = store.put(&bytes).expect("works again");
+            assert_eq!(store.read(&digest).expect("kept"), bytes);
+        }
+    }
+
+    #[test]
+    fn a_data_directory_that_cannot_be_is_named() {
+        let data = tempfile::tempdir().expect("a folder");
+        let file = data.path().join("file");
+        fs::write(&file, b"").expect("a file");
+        let error = ArtifactStore::open(&file).expect_err("a file is in the way").to_string();
+        assert!(error.starts_with(&format!("the data directory {}/artifacts cannot be used: ", file.display())), "{error}");
+    }
+}
