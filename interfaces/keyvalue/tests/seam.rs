@@ -1,0 +1,152 @@
+//! Real guests, in each of the three shapes of the package, through the runtime, over each embedded backend.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::{
+    Body, Digest, Entry, Gate, GateOptions, Input, Limits, Metrics, ModuleId, ModuleVersion, Reply, Routed, Tenant, TenantLimits,
+};
+use bytes::Bytes;
+use guest::{Backends, Interface, PoolSize, Runtime, RuntimeOptions};
+use http::Request;
+use http_body_util::BodyExt;
+use keyvalue::host::KeyValue;
+
+/// A counter guest, prepared and ready to be called.
+struct Counter {
+    gate: Gate,
+    version: Arc<ModuleVersion>,
+}
+
+impl Counter {
+    /// Calls the guest; its status and body as text.
+    async fn call(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        let body = Body::from(Bytes::from(body.to_owned()));
+        let request = Request::builder().method(method).uri(format!("http://guest{target}")).body(body);
+        let input = Input::Http(request.expect("a request"));
+        let routed = Routed { module: Arc::clone(&self.version), entry: Entry::Http };
+        let call = self.gate.admit(routed, input).await.expect("a place");
+        let Reply::Http(response) = match self.version.handler.handle(call).await {
+            Ok(reply) => reply,
+            Err(error) => panic!("{method} {target}: {error}: {}", error.detail()),
+        };
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>) {
+    let interface = Arc::new(KeyValue::new());
+    let backends = interface.configure(None, &BTreeMap::new(), data).await.expect("nothing to connect to");
+    let runtime = Runtime::new(RuntimeOptions {
+        interfaces: vec![interface],
+        egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
+        pool: PoolSize { guests: 128 },
+        runners: 1,
+        data: data.to_owned(),
+    });
+    (runtime.expect("a runtime"), BTreeMap::from([("keyvalue".to_owned(), backends)]))
+}
+
+fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &str, tenant: &str, backend: &str) -> Counter {
+    let artifact = std::fs::read(testkit::guest(guest)).expect("a built guest");
+    let bindings = BTreeMap::from([("default".to_owned(), backend.to_owned())]);
+    let module = guest::Module {
+        tenant: tenant.into(),
+        app: "app".into(),
+        name: guest.into(),
+        env: Vec::new(),
+        args: Vec::new(),
+        dirs: Vec::new(),
+        allow: Arc::default(),
+        bindings: BTreeMap::from([("keyvalue".to_owned(), bindings)]),
+        backends: backends.clone(),
+    };
+    let digest = Digest::of(&artifact);
+    let prepared = runtime.prepare(&artifact, digest, module).expect("a counter is a good component");
+    let version = ModuleVersion {
+        id: ModuleId::random(),
+        name: guest.into(),
+        version: 1,
+        digest,
+        tenant: Arc::new(Tenant::new(tenant, TenantLimits::default())),
+        app: "app".into(),
+        limits: Limits::default(),
+        entries: prepared.entries,
+        places: prepared.places,
+        handler: prepared.handler,
+        metrics: Metrics::new().module(tenant, guest),
+    };
+    Counter { gate: Gate::new(GateOptions { places: 128 }), version: Arc::new(version) }
+}
+
+/// What every shape can do.
+async fn counts(counter: &Counter) {
+    for (method, target, body, expected) in [
+        ("GET", "/?key=a", "", (200, "0\n")),
+        ("POST", "/?key=a&by=5", "", (200, "5\n")),
+        ("POST", "/?key=a", "", (200, "6\n")),
+        ("PUT", "/?key=b", "text", (200, "ok\n")),
+        ("GET", "/raw?key=b", "", (200, "text")),
+        ("GET", "/exists?key=b", "", (200, "true\n")),
+        ("GET", "/exists?key=missing", "", (200, "false\n")),
+        ("GET", "/keys", "", (200, "a\nb\n")),
+        ("DELETE", "/?key=b", "", (200, "ok\n")),
+        ("GET", "/raw?key=b", "", (404, "")),
+    ] {
+        let answer = counter.call(method, target, body).await;
+        assert_eq!((answer.0, answer.1.as_str()), expected, "{method} {target}");
+    }
+    let (status, text) = counter.call("GET", "/keys?bucket=nobody-granted-it", "").await;
+    assert_eq!((status, text.contains("no-such-store")), (404, true), "{text}");
+}
+
+/// What the second draft adds.
+async fn swaps_and_batches(counter: &Counter) {
+    let swaps = (0..20).map(|_| counter.call("POST", "/cas?key=hot", ""));
+    for (status, text) in futures_util::future::join_all(swaps).await {
+        assert_eq!(status, 200, "{text}");
+    }
+    let (_, total) = counter.call("GET", "/?key=hot", "").await;
+    assert_eq!(total, "20\n", "every swap counted once");
+    let batch = counter.call("POST", "/batch", "x=1\ny=2\nmissing").await;
+    assert_eq!((batch.0, batch.1.lines().take(2).collect::<Vec<_>>()), (200, vec!["x=1", "y=2"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_shape_of_guest_over_every_embedded_backend() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let runtime = runtime(data.path()).await;
+    for guest in ["counter", "counter-draft2", "counter-draft2-async"] {
+        for backend in ["memory", "embedded"] {
+            let counter = prepare(&runtime, guest, &format!("of {guest}"), backend);
+            counts(&counter).await;
+            if guest != "counter" {
+                swaps_and_batches(&counter).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_without_a_binding_is_refused_with_the_key_that_grants_it() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let (runtime, backends) = runtime(data.path()).await;
+    let artifact = std::fs::read(testkit::guest("counter")).expect("a built guest");
+    let module = guest::Module {
+        tenant: "t".into(),
+        app: "app".into(),
+        name: "counter".into(),
+        env: Vec::new(),
+        args: Vec::new(),
+        dirs: Vec::new(),
+        allow: Arc::default(),
+        bindings: BTreeMap::new(),
+        backends,
+    };
+    let Err(error) = runtime.prepare(&artifact, Digest::of(&artifact), module) else { panic!("prepared without a binding") };
+    let text = error.to_string();
+    assert!(text.contains("wasi:keyvalue/"), "{text}");
+    assert!(text.contains("bindings = { keyvalue = { default = \"embedded\" } }"), "{text}");
+}
