@@ -1,0 +1,167 @@
+//! From a configuration to a server: what `main` uses, and what a program that embeds Fornax uses.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use base::{Error, Gate, GateOptions, Kind, Metrics, Snapshots};
+use egress::{Egress, EgressOptions};
+use front::Road;
+use front::http::{Http, HttpOptions};
+use guest::{Interface, PoolSize, Runtime, RuntimeOptions};
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+use crate::config::Config;
+use crate::control::{Control, Stores};
+use crate::interfaces;
+use crate::server::Server;
+
+/// Connections that wait to be accepted; the kernel may allow fewer. A burst that does not fit is not refused but left without
+/// an answer, and tries again a second later: std's 128 are too few.
+const BACKLOG: u32 = 4096;
+
+/// Instances the gate leaves to calls of calls, which do not wait for a place.
+const PLACES_SPARE: u32 = 64;
+
+/// Puts a server together.
+pub struct Builder {
+    config: Config,
+    interfaces: Vec<Arc<dyn Interface>>,
+    listeners: Vec<TcpListener>,
+    threads: Option<usize>,
+    pool: PoolSize,
+}
+
+impl Builder {
+    /// Begins with a configuration and every interface of this build.
+    ///
+    /// # Errors
+    ///
+    /// None yet; what is wrong with the modules is found by [`Builder::build`].
+    pub fn from_config(config: Config) -> Result<Self, Error> {
+        Ok(Self { config, interfaces: interfaces::all(), listeners: Vec::new(), threads: None, pool: PoolSize::default() })
+    }
+
+    /// Adds an interface, or replaces the one of the same name.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Internal`] if another interface has its slot.
+    pub fn interface(mut self, interface: Arc<dyn Interface>) -> Result<Self, Error> {
+        self.interfaces.retain(|known| known.name() != interface.name());
+        if let Some(other) = self.interfaces.iter().find(|known| known.slot() == interface.slot()) {
+            let text = format!("the interfaces {} and {} have the same slot", interface.name(), other.name());
+            return Err(Error::new(Kind::Internal, text));
+        }
+        self.interfaces.push(interface);
+        Ok(self)
+    }
+
+    /// Serves on these sockets instead of binding what the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// None yet; a socket that cannot be used is found by [`Builder::build`].
+    pub fn listeners(mut self, listeners: impl IntoIterator<Item = TcpListener>) -> Result<Self, Error> {
+        self.listeners.extend(listeners);
+        Ok(self)
+    }
+
+    /// Threads that serve connections; as many as the machine can run at once where nothing is said.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// How many guests can live at once.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSize) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// Binds, connects the backends, compiles and prepares every module, and serves.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whoever wrote the configuration: a port in use, a file that is no component, an import nobody
+    /// provides.
+    pub async fn build(self) -> Result<Server, Error> {
+        let listeners = match self.listeners {
+            listeners if listeners.is_empty() => vec![bind(&self.config)?],
+            listeners => listeners,
+        };
+        let (data, temporary) = data_directory(self.config.server.data.as_deref())?;
+        let stores = Stores::open(&data)?;
+        let egress = Egress::new(EgressOptions::default())
+            .map_err(|error| Error::new(Kind::Internal, "cannot prepare outgoing connections").caused_by(error))?;
+        for listener in &listeners {
+            listener
+                .local_addr()
+                .map(|address| egress.forbid(address))
+                .map_err(|error| Error::new(Kind::Internal, "a listening socket cannot be used").caused_by(error))?;
+        }
+        let threads = self.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        let runtime = Runtime::new(RuntimeOptions {
+            interfaces: self.interfaces.clone(),
+            egress,
+            pool: self.pool,
+            runners: threads,
+            data: data.clone(),
+        })?;
+        let road = Road {
+            snapshots: Arc::new(Snapshots::default()),
+            gate: Arc::new(Gate::new(GateOptions { places: self.pool.guests.saturating_sub(PLACES_SPARE).max(1) })),
+            metrics: Metrics::new(),
+        };
+        let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
+        control.apply(&self.config).await?;
+        let options =
+            HttpOptions { threads, health: self.config.server.health.clone(), metrics: self.config.server.metrics.clone() };
+        let http = Http::start(listeners, road.clone(), options)?;
+        Ok(Server::new(http, control, road, self.config.server.grace, temporary))
+    }
+}
+
+fn bind(config: &Config) -> Result<TcpListener, Error> {
+    let address = config.server.listen;
+    listen(address).map_err(|error| {
+        let text = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("cannot listen on {address}: another program does. Choose another address, or port 0 to have one picked")
+            }
+            _ => format!("cannot listen on {address}: {error}"),
+        };
+        Error::new(Kind::Internal, text)
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// The data directory, made if need be; a private one that goes with the server where none is named.
+fn data_directory(named: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Error> {
+    let failed = |what: String, error: io::Error| Error::new(Kind::Internal, format!("{what}: {error}")).caused_by(error);
+    match named {
+        Some(path) => {
+            std::fs::create_dir_all(path)
+                .map_err(|error| failed(format!("cannot make the data directory {}", path.display()), error))?;
+            Ok((path.to_owned(), None))
+        }
+        None => {
+            let temporary = tempfile::Builder::new()
+                .prefix("fornax-")
+                .tempdir()
+                .map_err(|error| failed("cannot make a temporary data directory".to_owned(), error))?;
+            Ok((temporary.path().to_owned(), Some(temporary)))
+        }
+    }
+}

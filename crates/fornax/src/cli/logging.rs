@@ -1,0 +1,34 @@
+//! Where log lines go: to stderr, for people or, with `--json`, for programs.
+
+use std::io::IsTerminal as _;
+
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use super::Global;
+
+/// Overrides what `-v` and `-q` choose, in the syntax of `RUST_LOG`.
+const LOG_VARIABLE: &str = "FORNAX_LOG";
+
+/// What guests print is worth a line; what clients do wrong is not, unless asked for.
+const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error";
+
+/// Lines that wait for a slow reader: 8 KiB each at most.
+const LINES_WAITING_MAX: usize = 4096;
+
+/// Starts logging. Lines go through a bounded queue to a thread of their own: whoever reads stderr slowly loses lines and
+/// delays no call. What is in the queue is written when the guard is dropped.
+pub(super) fn start(global: &Global) -> WorkerGuard {
+    let chosen = match (global.verbose, global.quiet) {
+        (true, _) => "info",
+        (_, true) => "error",
+        _ => DEFAULT,
+    };
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(chosen));
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(std::io::stderr());
+    let lines = fmt().with_env_filter(filter).with_writer(writer).with_ansi(std::io::stderr().is_terminal());
+    // A program that embeds the command line may have set up its own logging.
+    let _ = if global.json { lines.json().flatten_event(true).try_init() } else { lines.compact().try_init() };
+    guard
+}

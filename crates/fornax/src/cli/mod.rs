@@ -1,0 +1,76 @@
+//! The command line: one file for each command.
+//!
+//! Data goes to stdout, words to stderr. An error is one sentence that says what to do; exit code 1, and 2 for a command
+//! line that cannot be read.
+
+mod logging;
+mod run;
+mod watch;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base::Error;
+use clap::{Args, Parser, Subcommand};
+
+/// Runs WebAssembly components as services: fast, many tenants in a process, a fresh sandbox for every call.
+#[derive(Debug, Parser)]
+#[command(name = "fornax", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// Where artifacts and embedded stores are kept; a temporary directory where nothing is said
+    #[arg(long, global = true, value_name = "DIR", env = "FORNAX_DATA")]
+    data: Option<PathBuf>,
+    /// Log lines as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log what clients do wrong, too
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Log failures of the server only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a component, or the app a fornax.toml describes, in the foreground
+    Run(run::RunArgs),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let _logging = logging::start(&cli.global);
+    let result = match cli.command {
+        Command::Run(args) => run::run(args, &cli.global),
+    };
+    result.unwrap_or_else(|error| {
+        print_error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// `error: …` and, where the log would say more, why.
+fn print_error(error: &Error) {
+    say(&format!("error: {error}"));
+    let detail = error.detail();
+    if !detail.is_empty() && tracing::enabled!(tracing::Level::INFO) {
+        say(&format!("  because: {detail}"));
+    }
+}
+
+/// Words for people. A closed stderr is no reason to stop.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,605 @@
+//! From the raw file to the checked configuration.
+//!
+//! Each value is checked where its place is still known. A check that flags need too is a plain function that returns what
+//! is wrong as the beginning of a sentence; the place is added by its caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::{Limits, ModuleId, Pattern, TenantLimits};
+use toml::{Spanned, Value};
+
+use super::error::Origin;
+use super::raw::{self, Text};
+use super::units::{self, ExpandError};
+use super::{BUILT_IN_BACKENDS, Backend, Config, ConfigError, DEFAULT_TENANT, Dir, Module, Route, Server, SingleOptions};
+
+/// Longer than any log column, metric label or key prefix likes, and no name a person types.
+const NAME_CHARS_MAX: usize = 64;
+
+/// What a process may get on Linux is far more; this is what fits every instance cheaply.
+const ENV_ENTRIES_MAX: usize = 64;
+
+/// Of one `NAME=VALUE`.
+const ENV_ENTRY_BYTES_MAX: usize = 4 << 10;
+
+/// Whatever stops us has lost its patience long before.
+const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+
+const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
+pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
+const DIR_HINT: &str = "write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`";
+const GUEST_PATH_HINT: &str = "write an absolute path without `..`, such as `/data`";
+
+type Checked<T> = Result<T, ConfigError>;
+
+pub(super) fn config(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Checked<Config> {
+    let origin = Origin { file, text };
+    let raw: raw::File = toml::from_str(text).map_err(|error| origin.toml_error(&error))?;
+    let absolute = std::path::absolute(file)
+        .map_err(|error| ConfigError::in_file(format!("cannot find the folder of the file ({error})"), file))?;
+    let mut build = Build { origin, env, folder: absolute.parent().unwrap_or(Path::new("/")), tenant: DEFAULT_TENANT.to_owned() };
+
+    let mut tenants = BTreeMap::new();
+    match raw.tenant.map(|key| (key.span(), key.into_inner())) {
+        None => {}
+        Some((at, raw::TenantKey::Name(name))) => build.tenant = build.name(&Spanned::new(at, name))?,
+        Some((_, raw::TenantKey::Quotas(quotas))) => tenants = build.tenants(&quotas)?,
+    }
+    let app = match &raw.app {
+        Some(name) => build.name(name)?,
+        None => default_app(&absolute),
+    };
+    let server = build.server(&raw.server)?;
+    let backends = build.backends(raw.backend)?;
+    let (modules, known) = build.modules(&app, &raw.module, &backends)?;
+    let mut routes = raw.route.iter().map(|route| build.route(route, &known)).collect::<Checked<Vec<_>>>()?;
+    if let ([only], []) = (modules.as_slice(), routes.as_slice()) {
+        routes.push(route_to_all(only));
+    }
+    for module in &modules {
+        tenants.entry(module.tenant.clone()).or_default();
+    }
+    Ok(Config { app, server, tenants, modules, routes, backends })
+}
+
+pub(super) fn single(file: &Path, options: SingleOptions) -> Checked<Config> {
+    let source = std::path::absolute(file)
+        .map_err(|error| ConfigError::new(format!("cannot find the folder of {} ({error})", file.display())))?;
+    let name = safe_name(file.file_stem().unwrap_or_default().to_string_lossy().as_ref(), "module");
+    let env: BTreeMap<_, _> = options.env.into_iter().collect();
+    if env.len() > ENV_ENTRIES_MAX {
+        return Err(ConfigError::new(too_many_entries()));
+    }
+    let mut guests = BTreeSet::new();
+    if let Some(twice) = options.dirs.iter().find(|dir| !guests.insert(&dir.guest)) {
+        return Err(ConfigError::new(format!("two directories at `{}` of the guest", twice.guest)));
+    }
+    let module = Module {
+        tenant: DEFAULT_TENANT.to_owned(),
+        app: name.clone(),
+        name: name.clone(),
+        source,
+        id: None,
+        limits: options.limits,
+        env: env.into_iter().collect(),
+        args: options.args,
+        dirs: options.dirs,
+        outbound: options.outbound,
+        bindings: BTreeMap::from([("keyvalue".to_owned(), BTreeMap::from([("default".to_owned(), "embedded".to_owned())]))]),
+    };
+    let server = Server::default();
+    Ok(Config {
+        app: name,
+        server: Server { listen: options.listen.unwrap_or(server.listen), data: options.data, ..server },
+        tenants: BTreeMap::from([(DEFAULT_TENANT.to_owned(), TenantLimits::default())]),
+        routes: vec![route_to_all(&module)],
+        modules: vec![module],
+        backends: BTreeMap::new(),
+    })
+}
+
+pub(super) fn dir_flag(text: &str) -> Checked<Dir> {
+    let wrong = || ConfigError::new(format!("bad directory `{text}`")).hint(DIR_HINT);
+    let (host, guest) = text.split_once("::").filter(|(host, _)| !host.is_empty()).ok_or_else(wrong)?;
+    let (guest, writable) = match guest.rsplit_once(':') {
+        None => (guest, false),
+        Some((guest, "ro")) => (guest, false),
+        Some((guest, "rw")) => (guest, true),
+        Some(_) => return Err(wrong()),
+    };
+    Ok(Dir {
+        host: host_dir(Path::new(host)).map_err(|what| ConfigError::new(format!("{what} `{host}`")))?,
+        guest: guest_path(guest).ok_or_else(|| ConfigError::new(format!("bad guest path `{guest}`")).hint(GUEST_PATH_HINT))?,
+        writable,
+    })
+}
+
+pub(super) fn env_flag(text: &str) -> Checked<(String, String)> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(ConfigError::new("an environment variable without a value").hint("write `NAME=VALUE`"));
+    };
+    env_entry(name, value).map_err(ConfigError::new)?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Resolves where it must; an IPv4 address is preferred, as it is what `127.0.0.1` in a browser or probe means.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let has_host_and_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    if !text.rsplit_once(':').is_some_and(has_host_and_port) {
+        return Err("bad listen address");
+    }
+    let addresses: Vec<_> = text.to_socket_addrs().map_err(|_| "unknown host in listen address")?.collect();
+    let address = addresses.iter().find(|a| a.is_ipv4()).or(addresses.first());
+    address.copied().ok_or("unknown host in listen address")
+}
+
+/// Modules by tenant and name, with the name as written: what routes may point to, and what errors may show.
+type Known<'a> = BTreeMap<(String, String), &'a Text>;
+
+struct Build<'a> {
+    origin: Origin<'a>,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    folder: &'a Path,
+    /// Of modules and routes that name none.
+    tenant: String,
+}
+
+impl Build<'_> {
+    /// An error about a text, which it shows as written.
+    fn wrong(&self, text: &Text, what: &str) -> ConfigError {
+        self.origin.error(text.span(), format!("{what} `{}`", text.get_ref()))
+    }
+
+    fn expand(&self, text: &str, at: std::ops::Range<usize>) -> Checked<String> {
+        units::expand(text, self.env).map_err(|error| match error {
+            ExpandError::Unset(name) => {
+                self.origin.error(at, format!("unset variable `{name}`")).hint("set it in the environment")
+            }
+            ExpandError::NoName => self.origin.error(at, "`${` without a name and `}`").hint("write `$${` for the text `${`"),
+        })
+    }
+
+    fn text(&self, text: &Text) -> Checked<String> {
+        let expanded = self.expand(text.get_ref(), text.span())?;
+        if expanded.contains('\0') { Err(self.origin.error(text.span(), "a zero byte in a text")) } else { Ok(expanded) }
+    }
+
+    fn name(&self, text: &Text) -> Checked<String> {
+        let name = self.text(text)?;
+        if is_name(&name) { Ok(name) } else { Err(self.wrong(text, "bad name").hint(NAME_HINT)) }
+    }
+
+    fn tenant_of(&self, text: Option<&Text>) -> Checked<String> {
+        text.map_or_else(|| Ok(self.tenant.clone()), |text| self.name(text))
+    }
+
+    fn whole(&self, value: Option<&Spanned<i64>>, key: &str, range: RangeInclusive<u32>, default: u32) -> Checked<u32> {
+        let Some(value) = value else { return Ok(default) };
+        u32::try_from(*value.get_ref())
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| self.origin.error(value.span(), format!("`{key}` not between {} and {}", range.start(), range.end())))
+    }
+
+    fn duration(&self, value: Option<&Spanned<Value>>, key: &str, range: RangeInclusive<Duration>) -> Checked<Option<Duration>> {
+        let Some(value) = value else { return Ok(None) };
+        let read = match value.get_ref() {
+            Value::String(text) => units::duration(&self.expand(text, value.span())?),
+            _ => None,
+        };
+        let wrong = |what: String| self.origin.error(value.span(), format!("`{key}` {what}"));
+        match read {
+            None => Err(wrong("is no duration".to_owned()).hint("write a number and a unit, such as `200ms`, `5s` or `2m`")),
+            Some(duration) if duration > *range.end() => {
+                Err(wrong(format!("over its cap of {}", humantime::format_duration(*range.end()))))
+            }
+            Some(duration) if duration < *range.start() => Err(wrong("must be more than 0".to_owned())),
+            read => Ok(read),
+        }
+    }
+
+    fn size(&self, value: Option<&Spanned<Value>>, key: &str, range: RangeInclusive<u64>, default: u64) -> Checked<u64> {
+        let Some(value) = value else { return Ok(default) };
+        let read = match value.get_ref() {
+            Value::String(text) => units::size_bytes(&self.expand(text, value.span())?),
+            Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+            _ => None,
+        };
+        let wrong = |what: String| self.origin.error(value.span(), format!("`{key}` {what}"));
+        match read {
+            None => Err(wrong("is no size".to_owned()).hint("write a number and a unit, such as `64MiB`")),
+            Some(bytes) if bytes > *range.end() => Err(wrong(format!("over its cap of {}", units::size_text(*range.end())))),
+            Some(bytes) if bytes < *range.start() => Err(wrong("must be more than 0".to_owned())),
+            Some(bytes) => Ok(bytes),
+        }
+    }
+
+    fn server(&self, raw: &raw::Server) -> Checked<Server> {
+        let default = Server::default();
+        let health = raw.health.as_ref().map(|path| self.probe_path(path)).transpose()?;
+        let metrics = raw.metrics.as_ref().map(|path| self.probe_path(path)).transpose()?;
+        if let (Some(health), Some(path), Some(text)) = (&health, &metrics, &raw.metrics)
+            && (path == health || path.strip_prefix(health.as_str()) == Some("/ready"))
+        {
+            return Err(self.wrong(text, "`metrics` and `health` share the path"));
+        }
+        Ok(Server {
+            listen: match &raw.listen {
+                Some(text) => listen(&self.text(text)?).map_err(|what| self.wrong(text, what).hint(LISTEN_HINT))?,
+                None => default.listen,
+            },
+            data: raw.data.as_ref().map(|text| self.path(text)).transpose()?,
+            grace: self.duration(raw.grace.as_ref(), "grace", Duration::ZERO..=GRACE_MAX)?.unwrap_or(default.grace),
+            health,
+            metrics,
+        })
+    }
+
+    /// A path that only ever means itself, so it needs no place in the route table.
+    fn probe_path(&self, text: &Text) -> Checked<String> {
+        let path = self.text(text)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+        if path.len() > 1 && path.starts_with('/') && !path.ends_with('/') && path.chars().all(is_plain) {
+            Ok(path)
+        } else {
+            Err(self.wrong(text, "bad path").hint("write one such as `/healthz`"))
+        }
+    }
+
+    /// Relative to the file; nothing of it need exist.
+    fn path(&self, text: &Text) -> Checked<PathBuf> {
+        let path = self.text(text)?;
+        if path.is_empty() { Err(self.wrong(text, "empty path")) } else { Ok(self.folder.join(path)) }
+    }
+
+    fn tenants(&self, raw: &BTreeMap<Text, raw::Tenant>) -> Checked<BTreeMap<String, TenantLimits>> {
+        let default = TenantLimits::default();
+        let one = |(name, raw): (&Text, &raw::Tenant)| {
+            let limits = TenantLimits {
+                in_flight: self.whole(raw.in_flight.as_ref(), "in_flight", 1..=u32::MAX, default.in_flight)?,
+                queue: self.whole(raw.queue.as_ref(), "queue", 0..=u32::MAX, default.queue)?,
+                // No call waits longer than any may run.
+                queue_wait: self
+                    .duration(raw.queue_wait.as_ref(), "queue_wait", Duration::ZERO..=Limits::CAPS.wall)?
+                    .unwrap_or(default.queue_wait),
+            };
+            Ok((self.key(name)?, limits))
+        };
+        raw.iter().map(one).collect()
+    }
+
+    /// The NAME in `[tenant.NAME]` and `[backend.NAME]`, where variables are not replaced.
+    fn key(&self, name: &Text) -> Checked<String> {
+        if is_name(name.get_ref()) { Ok(name.get_ref().clone()) } else { Err(self.wrong(name, "bad name").hint(NAME_HINT)) }
+    }
+
+    fn backends(&self, raw: BTreeMap<Text, BTreeMap<Text, Spanned<Value>>>) -> Checked<BTreeMap<String, Backend>> {
+        let mut backends = BTreeMap::new();
+        for (name, mut options) in raw {
+            let key = self.key(&name)?;
+            if BUILT_IN_BACKENDS.contains(&key.as_str()) {
+                return Err(self.wrong(&name, "reserved backend name").hint("that backend is always there; choose another name"));
+            }
+            let mut required = |key: &str| match options.remove(key).map(|value| (value.span(), value.into_inner())) {
+                Some((at, Value::String(text))) => self.name(&Spanned::new(at, text)),
+                Some((at, _)) => Err(self.origin.error(at, format!("`{key}` is no string"))),
+                None => Err(self.origin.error(name.span(), format!("missing key `{key}` of backend `{}`", name.get_ref()))),
+            };
+            let (interface, kind) = (required("interface")?, required("type")?);
+            let mut table = toml::Table::new();
+            for (option, mut value) in options {
+                let at = value.span();
+                self.expand_all(value.get_mut(), &at)?;
+                table.insert(option.into_inner(), value.into_inner());
+            }
+            backends.insert(key, Backend { interface, kind, options: table });
+        }
+        Ok(backends)
+    }
+
+    fn expand_all(&self, value: &mut Value, at: &std::ops::Range<usize>) -> Checked<()> {
+        match value {
+            Value::String(text) => *text = self.expand(text, at.clone())?,
+            Value::Array(values) => values.iter_mut().try_for_each(|value| self.expand_all(value, at))?,
+            Value::Table(table) => table.iter_mut().try_for_each(|(_, value)| self.expand_all(value, at))?,
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+        }
+        Ok(())
+    }
+
+    fn modules<'r>(
+        &self,
+        app: &str,
+        raw: &'r [raw::Module],
+        backends: &BTreeMap<String, Backend>,
+    ) -> Checked<(Vec<Module>, Known<'r>)> {
+        if raw.is_empty() {
+            return Err(ConfigError::in_file("no module", self.origin.file)
+                .hint("add `[[module]]` with `name = \"hello\"` and `source = \"hello.wasm\"`"));
+        }
+        let (mut modules, mut known, mut ids) = (Vec::new(), Known::new(), BTreeSet::new());
+        for raw in raw {
+            let module = self.module(app, raw, backends)?;
+            if known.insert((module.tenant.clone(), module.name.clone()), &raw.name).is_some() {
+                return Err(self.wrong(&raw.name, "duplicate module"));
+            }
+            if let (Some(id), Some(text)) = (module.id, &raw.id)
+                && !ids.insert(id)
+            {
+                return Err(self.wrong(text, "duplicate module id"));
+            }
+            modules.push(module);
+        }
+        Ok((modules, known))
+    }
+
+    fn module(&self, app: &str, raw: &raw::Module, backends: &BTreeMap<String, Backend>) -> Checked<Module> {
+        let id = raw.id.as_ref().map(|text| ModuleId::parse(&self.text(text)?).ok_or_else(|| self.wrong(text, "bad UUID")));
+        let mut guests = BTreeSet::new();
+        let dirs = raw.dirs.iter().map(|raw| {
+            let dir = self.dir(raw)?;
+            if guests.insert(dir.guest.clone()) { Ok(dir) } else { Err(self.wrong(&raw.guest, "duplicate guest path")) }
+        });
+        Ok(Module {
+            tenant: self.tenant_of(raw.tenant.as_ref())?,
+            app: app.to_owned(),
+            name: self.name(&raw.name)?,
+            source: self.source(&raw.source)?,
+            id: id.transpose()?,
+            limits: self.limits(&raw.limits)?,
+            env: self.environment(raw)?,
+            args: raw.args.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,
+            dirs: dirs.collect::<Checked<_>>()?,
+            outbound: raw.outbound.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,
+            bindings: self.bindings(&raw.bindings, backends)?,
+        })
+    }
+
+    fn source(&self, text: &Text) -> Checked<PathBuf> {
+        let path = self.path(text)?;
+        // An address may hold a password: only its scheme is shown.
+        if let Some((scheme, _)) = text.get_ref().split_once("://") {
+            return Err(self.origin.error(text.span(), format!("`source` must be a local file, not `{scheme}://`,")));
+        }
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(path),
+            Ok(_) => Err(self.wrong(text, "not a file:")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.wrong(text, "missing file")),
+            Err(error) => Err(self.wrong(text, &format!("cannot read ({}) file", error.kind()))),
+        }
+    }
+
+    fn environment(&self, raw: &raw::Module) -> Checked<Vec<(String, String)>> {
+        if raw.env.len() > ENV_ENTRIES_MAX {
+            return Err(self.wrong(&raw.name, &format!("{} in module", too_many_entries())));
+        }
+        let one = |(name, value): (&Text, &Text)| {
+            let expanded = self.text(value)?;
+            env_entry(name.get_ref(), &expanded).map_err(|what| self.origin.error(name.span(), what))?;
+            Ok((name.get_ref().clone(), expanded))
+        };
+        raw.env.iter().map(one).collect()
+    }
+
+    fn dir(&self, raw: &raw::Dir) -> Checked<Dir> {
+        Ok(Dir {
+            host: host_dir(&self.path(&raw.host)?).map_err(|what| self.wrong(&raw.host, &what))?,
+            guest: guest_path(&self.text(&raw.guest)?)
+                .ok_or_else(|| self.wrong(&raw.guest, "bad guest path").hint(GUEST_PATH_HINT))?,
+            writable: match &raw.mode {
+                None => false,
+                Some(mode) => match self.text(mode)?.as_str() {
+                    "ro" => false,
+                    "rw" => true,
+                    _ => return Err(self.wrong(mode, "unknown mode").hint("write `ro` or `rw`")),
+                },
+            },
+        })
+    }
+
+    fn limits(&self, raw: &raw::Limits) -> Checked<Limits> {
+        let (cap, default) = (Limits::CAPS, Limits::default());
+        let time = |value: &Option<_>, key, cap| self.duration(value.as_ref(), key, Duration::from_nanos(1)..=cap);
+        let count = |value: &Option<_>, key, cap, default| self.whole(value.as_ref(), key, 0..=cap, default);
+        Ok(Limits {
+            cpu: time(&raw.cpu, "cpu", cap.cpu)?.unwrap_or(default.cpu),
+            wall: time(&raw.wall, "wall", cap.wall)?.unwrap_or(default.wall),
+            stream_idle: time(&raw.stream_idle, "stream_idle", cap.stream_idle)?.unwrap_or(default.stream_idle),
+            stream_total: time(&raw.stream_total, "stream_total", cap.stream_total.unwrap_or(Duration::MAX))?
+                .or(default.stream_total),
+            memory_bytes: self.size(raw.memory.as_ref(), "memory", 1..=cap.memory_bytes, default.memory_bytes)?,
+            body_bytes: self.size(raw.body.as_ref(), "body", 0..=cap.body_bytes, default.body_bytes)?,
+            outbound_requests: count(
+                &raw.outbound_requests,
+                "outbound_requests",
+                cap.outbound_requests,
+                default.outbound_requests,
+            )?,
+            outbound_concurrent: count(
+                &raw.outbound_concurrent,
+                "outbound_concurrent",
+                cap.outbound_concurrent,
+                default.outbound_concurrent,
+            )?,
+        })
+    }
+
+    fn bindings(
+        &self,
+        raw: &BTreeMap<Text, BTreeMap<Text, Text>>,
+        backends: &BTreeMap<String, Backend>,
+    ) -> Checked<BTreeMap<String, BTreeMap<String, String>>> {
+        let one = |interface: &str, (opened, backend): (&Text, &Text)| {
+            let name = self.text(backend)?;
+            match backends.get(&name) {
+                _ if BUILT_IN_BACKENDS.contains(&name.as_str()) => {}
+                Some(known) if known.interface == interface => {}
+                Some(_) => return Err(self.wrong(backend, &format!("no {interface} backend:"))),
+                None => {
+                    let known = backends.keys().map(String::as_str).chain(BUILT_IN_BACKENDS);
+                    let hint = "declare it as `[backend.NAME]`, or use `embedded` or `memory`";
+                    return Err(self.wrong(backend, "unknown backend").nearest(backend.get_ref(), known, hint));
+                }
+            }
+            Ok((opened.get_ref().clone(), name))
+        };
+        raw.iter()
+            .map(|(interface, names)| {
+                let interface = interface.get_ref();
+                Ok((interface.clone(), names.iter().map(|pair| one(interface, pair)).collect::<Checked<_>>()?))
+            })
+            .collect()
+    }
+
+    fn route(&self, raw: &Spanned<raw::Route>, known: &Known<'_>) -> Checked<Route> {
+        let (at, raw) = (raw.span(), raw.get_ref());
+        let tenant = self.tenant_of(raw.tenant.as_ref())?;
+        let path = self.text(&raw.path)?;
+        let path = Pattern::parse(&path).map_err(|error| {
+            let is_as_written = path == *raw.path.get_ref();
+            let what = if is_as_written { error.to_string() } else { format!("bad path `{}`", raw.path.get_ref()) };
+            self.origin.error(raw.path.span(), what)
+        })?;
+        let targets = match (&raw.module, &raw.modules) {
+            (Some(name), None) => vec![(self.target(name, &tenant, known)?, 1)],
+            (None, Some(targets)) => self.targets(targets, &tenant, known)?,
+            (Some(_), Some(both)) => {
+                return Err(self.origin.error(both.span(), "both `module` and `modules`").hint("keep one of them"));
+            }
+            (None, None) => return Err(self.origin.error(at, "missing key `module`")),
+        };
+        Ok(Route {
+            host: raw.host.as_ref().map(|text| self.host(text)).transpose()?,
+            path,
+            methods: raw.methods.iter().map(|text| self.method(text)).collect::<Checked<_>>()?,
+            targets,
+            tenant,
+        })
+    }
+
+    fn targets(&self, raw: &Spanned<Vec<raw::Target>>, tenant: &str, known: &Known<'_>) -> Checked<Vec<(String, u32)>> {
+        if raw.get_ref().is_empty() {
+            return Err(self.origin.error(raw.span(), "empty list `modules`"));
+        }
+        let mut targets: Vec<(String, u32)> = Vec::new();
+        for raw in raw.get_ref() {
+            let name = self.target(&raw.name, tenant, known)?;
+            if targets.iter().any(|(other, _)| *other == name) {
+                return Err(self.wrong(&raw.name, "duplicate target"));
+            }
+            targets.push((name, self.whole(raw.weight.as_ref(), "weight", 1..=u32::MAX, 1)?));
+        }
+        Ok(targets)
+    }
+
+    fn target(&self, text: &Text, tenant: &str, known: &Known<'_>) -> Checked<String> {
+        let name = self.text(text)?;
+        if known.contains_key(&(tenant.to_owned(), name.clone())) {
+            return Ok(name);
+        }
+        let error = self.wrong(text, "unknown module");
+        if known.keys().any(|(_, other)| *other == name) {
+            return Err(error.hint("it has another tenant: name that as `tenant` of the route"));
+        }
+        let names = known.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, text)| text.get_ref().as_str());
+        Err(error.nearest(text.get_ref(), names, "declare it as `[[module]]`"))
+    }
+
+    fn host(&self, text: &Text) -> Checked<String> {
+        let host = self.text(text)?.to_ascii_lowercase();
+        let name = host.strip_prefix("*.").unwrap_or(&host);
+        let is_label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let is_v6 =
+            host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok());
+        if is_v6 || name.split('.').all(is_label) {
+            Ok(host)
+        } else {
+            let hint = "write it without scheme and port, such as `example.com` or `*.example.com`";
+            Err(self.wrong(text, "bad host").hint(hint))
+        }
+    }
+
+    fn method(&self, text: &Text) -> Checked<http::Method> {
+        let method = self.text(text)?;
+        let is_upper = !method.contains(|c: char| c.is_ascii_lowercase());
+        http::Method::from_bytes(method.as_bytes()).ok().filter(|_| is_upper).ok_or_else(|| {
+            let usual = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+            self.wrong(text, "bad method").nearest(text.get_ref(), usual, "write it in capital letters, such as `GET`")
+        })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    text.len() <= NAME_CHARS_MAX && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_inner)
+}
+
+/// Makes a name of any text.
+fn safe_name(text: &str, otherwise: &str) -> String {
+    let safe = text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' });
+    let name: String = safe.skip_while(|c| !c.is_ascii_alphanumeric()).take(NAME_CHARS_MAX).collect();
+    if name.is_empty() { otherwise.to_owned() } else { name }
+}
+
+/// The folder's name for a file that is called like every other, else the file's own.
+fn default_app(file: &Path) -> String {
+    let name = if file.file_name().is_some_and(|name| name == "fornax.toml") {
+        file.parent().and_then(Path::file_name)
+    } else {
+        file.file_stem()
+    };
+    safe_name(name.unwrap_or_default().to_string_lossy().as_ref(), "app")
+}
+
+fn route_to_all(module: &Module) -> Route {
+    Route {
+        tenant: module.tenant.clone(),
+        host: None,
+        path: Pattern::parse("/*").expect("a pattern"),
+        methods: Vec::new(),
+        targets: vec![(module.name.clone(), 1)],
+    }
+}
+
+fn too_many_entries() -> String {
+    format!("more than {ENV_ENTRIES_MAX} environment variables")
+}
+
+/// What is wrong with one variable of a guest's environment; never its value.
+fn env_entry(name: &str, value: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err("bad name of an environment variable".to_owned());
+    }
+    if value.contains('\0') {
+        return Err(format!("a zero byte in the environment variable `{name}`"));
+    }
+    if name.len() + 1 + value.len() > ENV_ENTRY_BYTES_MAX {
+        return Err(format!("environment variable over its cap of {}", units::size_text(ENV_ENTRY_BYTES_MAX as u64)));
+    }
+    Ok(())
+}
+
+/// Follows symbolic links now, so that what the operator named is what the guest gets.
+fn host_dir(path: &Path) -> Result<PathBuf, String> {
+    match path.canonicalize() {
+        Ok(path) if path.is_dir() => Ok(path),
+        Ok(_) => Err("not a directory:".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("missing directory".to_owned()),
+        Err(error) => Err(format!("cannot open ({}) directory", error.kind())),
+    }
+}
+
+/// Without a slash at the end, unless it is the root.
+fn guest_path(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('/')?;
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    let is_plain = inner.is_empty() || inner.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    (is_plain && !inner.contains('\0')).then(|| format!("/{inner}"))
+}

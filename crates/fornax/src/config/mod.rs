@@ -1,0 +1,260 @@
+//! The configuration: what `fornax.toml` says, checked, with everything filled in.
+//!
+//! Goals in tension: the file shall be short and forgiving to write, and nothing behind it may have to ask whether a value
+//! makes sense. So there are two sets of types. `raw` mirrors the file key by key and knows where each value stands;
+//! `build` turns it into a [`Config`], the only type that travels: names are resolved, units are read, paths are absolute,
+//! limits are under their caps, defaults are in place. What is wrong is said with line and column while they are known.
+//!
+//! | task | file |
+//! | --- | --- |
+//! | add a key | `raw.rs`, `build.rs`, a field here, and `example.toml` |
+//! | word an error | `error.rs`, and its line in `tests.rs` |
+//! | read another unit | `units.rs` |
+//!
+//! Nothing here reads the process's environment: whoever reads a file says what `${NAME}` stands for. `Debug` shows no
+//! value of a guest's environment and no option of a backend, as that is where secrets are.
+
+mod build;
+mod error;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::{Limits, ModuleId, Pattern, TenantLimits};
+
+pub use error::ConfigError;
+
+/// The tenant of whatever names none.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// Backends that need no `[backend.NAME]`: one forgets with the process, one lives in the data directory.
+pub const BUILT_IN_BACKENDS: [&str; 2] = ["memory", "embedded"];
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The name that the modules and routes of this file go by together.
+    pub app: String,
+    /// The process's own settings.
+    pub server: Server,
+    /// Quotas of every tenant that has some or owns a module.
+    pub tenants: BTreeMap<String, TenantLimits>,
+    /// At least one; unique by tenant and name, and by id.
+    pub modules: Vec<Module>,
+    /// In the order of the file. Whether two collide is found when the table is built.
+    pub routes: Vec<Route>,
+    /// What `[backend.NAME]` declares; never one of [`BUILT_IN_BACKENDS`].
+    pub backends: BTreeMap<String, Backend>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where HTTP is served; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The data directory, absolute; it need not exist yet.
+    pub data: Option<PathBuf>,
+    /// How long calls may go on after the first signal to stop.
+    pub grace: Duration,
+    /// The path of the liveness probe; readiness is at `<health>/ready`.
+    pub health: Option<String>,
+    /// The path of the metrics.
+    pub metrics: Option<String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            data: None,
+            // What container platforms wait before they kill.
+            grace: Duration::from_secs(30),
+            health: None,
+            metrics: None,
+        }
+    }
+}
+
+/// `[[module]]`.
+#[derive(Clone, PartialEq)]
+pub struct Module {
+    /// The owner.
+    pub tenant: String,
+    /// The app, the same for the whole file.
+    pub app: String,
+    /// The name, unique within the tenant.
+    pub name: String,
+    /// The artifact, absolute. Symbolic links are kept, so that one that is switched is a new artifact on reload.
+    pub source: PathBuf,
+    /// The id the file pins.
+    pub id: Option<ModuleId>,
+    /// What each call may use.
+    pub limits: Limits,
+    /// The guest's environment, sorted by name.
+    pub env: Vec<(String, String)>,
+    /// The guest's arguments, without the program's name.
+    pub args: Vec<String>,
+    /// Directories the guest sees.
+    pub dirs: Vec<Dir>,
+    /// Where the guest may connect to, as written.
+    pub outbound: Vec<String>,
+    /// Interface → name the guest opens → backend, which exists.
+    pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("tenant", &self.tenant)
+            .field("app", &self.app)
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("id", &self.id)
+            .field("limits", &self.limits)
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("dirs", &self.dirs)
+            .field("bindings", &self.bindings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A directory a guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dir {
+    /// The directory of the host: canonical, and it existed when the configuration was read.
+    pub host: PathBuf,
+    /// The absolute path the guest sees.
+    pub guest: String,
+    /// Whether the guest may write.
+    pub writable: bool,
+}
+
+/// `[[route]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The owner of the targets.
+    pub tenant: String,
+    /// `example.com`, `*.example.com`, or none for every host; in lower case.
+    pub host: Option<String>,
+    /// The path.
+    pub path: Pattern,
+    /// The methods; empty for all.
+    pub methods: Vec<http::Method>,
+    /// Names of modules of the tenant, which exist, and their weights, which are more than 0. Never empty.
+    pub targets: Vec<(String, u32)>,
+}
+
+/// `[backend.NAME]`.
+#[derive(Clone, PartialEq)]
+pub struct Backend {
+    /// The interface it provides.
+    pub interface: String,
+    /// Which of the interface's backends it is: `type` in the file.
+    pub kind: String,
+    /// Its own options, unchecked, with variables replaced.
+    pub options: toml::Table,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("interface", &self.interface)
+            .field("kind", &self.kind)
+            .field("options", &self.options.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// What `fornax run FILE.wasm` says about its one module on the command line.
+#[derive(Default)]
+pub struct SingleOptions {
+    /// Where to listen, if not at the default.
+    pub listen: Option<SocketAddr>,
+    /// The data directory.
+    pub data: Option<PathBuf>,
+    /// What each call may use.
+    pub limits: Limits,
+    /// Directories the guest sees; see [`parse_dir_flag`].
+    pub dirs: Vec<Dir>,
+    /// The guest's environment; see [`parse_env_flag`]. The last of a name counts.
+    pub env: Vec<(String, String)>,
+    /// The guest's arguments.
+    pub args: Vec<String>,
+    /// Where the guest may connect to.
+    pub outbound: Vec<String>,
+}
+
+impl Config {
+    /// Reads the text of a `fornax.toml`. `file` is what errors call it and what its paths are relative to; `env` is asked
+    /// for each `${NAME}`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place.
+    pub fn from_toml(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        build::config(text, file, env)
+    }
+
+    /// Reads a `fornax.toml`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or as [`Config::from_toml`].
+    pub fn from_file(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let name = file.display();
+            match error.kind() {
+                std::io::ErrorKind::NotFound => ConfigError::new(format!("no configuration file at {name}")),
+                std::io::ErrorKind::IsADirectory => ConfigError::new(format!("the configuration file {name} is a directory")),
+                std::io::ErrorKind::InvalidData => ConfigError::new(format!("the configuration file {name} is not UTF-8 text")),
+                _ => ConfigError::new(format!("cannot read the configuration file {name}: {error}")),
+            }
+        })?;
+        Self::from_toml(&text, file, env)
+    }
+
+    /// The configuration of `fornax run FILE.wasm`: one module, named after its file, that answers every path of the
+    /// default tenant and has the embedded key-value store.
+    ///
+    /// # Errors
+    ///
+    /// If the environment is over its limits, or two directories have one place in the guest. Whether `file` is an artifact
+    /// is for its reader to say.
+    pub fn single(file: &Path, options: SingleOptions) -> Result<Self, ConfigError> {
+        build::single(file, options)
+    }
+}
+
+/// Reads `--dir HOST::GUEST[:rw|:ro]`; read-only where nothing is said.
+///
+/// # Errors
+///
+/// If the form is another, the host directory does not exist, or the guest path is not absolute.
+pub fn parse_dir_flag(text: &str) -> Result<Dir, ConfigError> {
+    build::dir_flag(text)
+}
+
+/// Reads `--env NAME=VALUE`.
+///
+/// # Errors
+///
+/// If the form is another. The error does not show the value.
+pub fn parse_env_flag(text: &str) -> Result<(String, String), ConfigError> {
+    build::env_flag(text)
+}
+
+/// Reads `--listen HOST:PORT`.
+///
+/// # Errors
+///
+/// If the form is another or the host has no address.
+pub fn parse_listen_flag(text: &str) -> Result<SocketAddr, ConfigError> {
+    build::listen(text).map_err(|what| ConfigError::new(format!("{what} `{text}`")).hint(build::LISTEN_HINT))
+}

@@ -1,0 +1,141 @@
+//! The file as it is written: every key there is, nothing checked but its type.
+//!
+//! Texts still hold their `${NAME}`, and each value that can be wrong in more than its type keeps its place in the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use toml::{Spanned, Value};
+
+/// A string as written, with its place.
+pub(super) type Text = Spanned<String>;
+
+/// The whole of `fornax.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) app: Option<Text>,
+    pub(super) tenant: Option<Spanned<TenantKey>>,
+    #[serde(default)]
+    pub(super) server: Server,
+    #[serde(default)]
+    pub(super) module: Vec<Module>,
+    #[serde(default)]
+    pub(super) route: Vec<Spanned<Route>>,
+    /// A backend's own keys are not ours to know.
+    #[serde(default)]
+    pub(super) backend: BTreeMap<Text, BTreeMap<Text, Spanned<Value>>>,
+}
+
+/// What the one word `tenant` begins: `tenant = "acme"` or `[tenant.acme]`. TOML allows a file only one of them.
+pub(super) enum TenantKey {
+    Name(String),
+    Quotas(BTreeMap<Text, Tenant>),
+}
+
+impl<'de> Deserialize<'de> for TenantKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrQuotas;
+
+        impl<'de> Visitor<'de> for NameOrQuotas {
+            type Value = TenantKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a table `[tenant.NAME]`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<TenantKey, E> {
+                Ok(TenantKey::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TenantKey, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(map)).map(TenantKey::Quotas)
+            }
+        }
+
+        deserializer.deserialize_any(NameOrQuotas)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub(super) listen: Option<Text>,
+    pub(super) data: Option<Text>,
+    pub(super) grace: Option<Spanned<Value>>,
+    pub(super) health: Option<Text>,
+    pub(super) metrics: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Module {
+    pub(super) name: Text,
+    pub(super) source: Text,
+    pub(super) id: Option<Text>,
+    pub(super) tenant: Option<Text>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<Text, Text>,
+    #[serde(default)]
+    pub(super) args: Vec<Text>,
+    #[serde(default)]
+    pub(super) dirs: Vec<Dir>,
+    #[serde(default)]
+    pub(super) outbound: Vec<Text>,
+    /// Interface → the name the guest opens → backend.
+    #[serde(default)]
+    pub(super) bindings: BTreeMap<Text, BTreeMap<Text, Text>>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dir {
+    pub(super) host: Text,
+    pub(super) guest: Text,
+    pub(super) mode: Option<Text>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) memory: Option<Spanned<Value>>,
+    pub(super) cpu: Option<Spanned<Value>>,
+    pub(super) wall: Option<Spanned<Value>>,
+    pub(super) body: Option<Spanned<Value>>,
+    pub(super) stream_idle: Option<Spanned<Value>>,
+    pub(super) stream_total: Option<Spanned<Value>>,
+    pub(super) outbound_requests: Option<Spanned<i64>>,
+    pub(super) outbound_concurrent: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) path: Text,
+    pub(super) host: Option<Text>,
+    #[serde(default)]
+    pub(super) methods: Vec<Text>,
+    pub(super) tenant: Option<Text>,
+    pub(super) module: Option<Text>,
+    pub(super) modules: Option<Spanned<Vec<Target>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    pub(super) name: Text,
+    pub(super) weight: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tenant {
+    pub(super) in_flight: Option<Spanned<i64>>,
+    pub(super) queue: Option<Spanned<i64>>,
+    pub(super) queue_wait: Option<Spanned<Value>>,
+}

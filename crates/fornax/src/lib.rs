@@ -1,0 +1,27 @@
+//! Fornax, a WebAssembly application server, as a library.
+//!
+//! `main` is a few lines over this, and so can your program be:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), fornax::Error> {
+//! let config = fornax::Config::from_file("fornax.toml".as_ref(), &|name| std::env::var(name).ok())?;
+//! let mut server = fornax::Builder::from_config(config)?.build().await?;
+//! println!("listening on http://{}", server.addresses()[0]);
+//! # std::future::pending::<()>().await;
+//! server.drain().await;
+//! # Ok(()) }
+//! ```
+
+mod builder;
+#[doc(hidden)]
+pub mod cli;
+pub mod config;
+mod control;
+mod interfaces;
+mod server;
+
+pub use base::{Error, Kind};
+pub use builder::Builder;
+pub use config::Config;
+pub use guest::{Interface, PoolSize};
+pub use server::Server;

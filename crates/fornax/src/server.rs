@@ -1,0 +1,64 @@
+//! A running server.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use base::Error;
+use front::Road;
+use front::http::Http;
+use tempfile::TempDir;
+
+use crate::config::Config;
+use crate::control::Control;
+
+/// Between two looks whether guests that work on after their answer have ended.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// A server that serves until it is dropped; call [`Server::drain`] first for an orderly end.
+pub struct Server {
+    http: Http,
+    control: Control,
+    road: Road,
+    grace: Duration,
+    /// Removed with everything in it when the server is.
+    _temporary: Option<TempDir>,
+}
+
+impl Server {
+    pub(crate) fn new(http: Http, control: Control, road: Road, grace: Duration, temporary: Option<TempDir>) -> Self {
+        Self { http, control, road, grace, _temporary: temporary }
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.http.addresses()
+    }
+
+    /// Puts another configuration into service: whole or, on an error, not at all. Calls in flight end on the version they
+    /// began with. `[server]` takes effect at the next start.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`](crate::Builder::build).
+    pub async fn reload(&mut self, config: &Config) -> Result<(), Error> {
+        self.control.apply(config).await
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> usize {
+        self.road.gate.in_flight()
+    }
+
+    /// Ends in order: readiness says no, the listening sockets close, what is in flight is answered and ends, at most for
+    /// the grace period. Returns whether everything did.
+    pub async fn drain(&mut self) -> bool {
+        let end = Instant::now() + self.grace;
+        self.road.gate.close();
+        let answered = self.http.drain(self.grace).await;
+        // Guests that work on after their answer.
+        while self.road.gate.in_flight() > 0 && Instant::now() < end {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        answered && self.road.gate.in_flight() == 0
+    }
+}

@@ -1,0 +1,22 @@
+//! For tests: the real program, the guests built from source, a client that sees every byte, and servers to call.
+//!
+//! All of it is synchronous and made of threads, so that no test shares a runtime, or a bug of one, with what it tests. The
+//! client is written by hand: a library would refuse to send what the edge must refuse to take, and would hide how an
+//! answer was framed. Everything fails by a panic that says what was waited for.
+
+mod app;
+mod client;
+mod guests;
+mod load;
+mod program;
+mod upstream;
+mod wait;
+pub mod wire;
+
+pub use app::App;
+pub use client::{Body, Client, Response};
+pub use guests::guest;
+pub use load::{Neighbour, Timed, alone, at_once, note};
+pub use program::{Finished, Fornax, run_to_end};
+pub use upstream::{Recorded, Upstream};
+pub use wait::{DEADLINE, wait_until};
