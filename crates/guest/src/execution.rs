@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use base::{Error, Kind};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use crate::failure;
+use crate::runner::Moved;
 use crate::state::Active;
 
 /// A guest with its store, from instantiation to its end.
@@ -28,6 +28,10 @@ pub(crate) struct Execution {
 }
 
 impl Execution {
+    pub(crate) fn active(&self) -> &Arc<Active> {
+        &self.active
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Some(future) = &mut self.future else { return Poll::Ready(Ok(())) };
         let meter = &self.active.meter;
@@ -49,7 +53,7 @@ impl Execution {
                 }
             },
             Ok(Poll::Ready(result)) => {
-                self.future = None;
+                self.drop_store();
                 Poll::Ready(result.map_err(|error| failure::classify(&self.active, &error)))
             }
             Err(_) => {
@@ -61,9 +65,14 @@ impl Execution {
         }
     }
 
-    /// Drops the store, whatever it was doing. What panicked once may panic again while it is dropped.
-    fn kill(&mut self) {
+    /// Drops the store, whatever it was doing.
+    pub(crate) fn kill(&mut self) {
         self.active.meter.note_failed();
+        self.drop_store();
+    }
+
+    /// What panicked once may panic again while it is dropped.
+    fn drop_store(&mut self) {
         let future = self.future.take();
         if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
             tracing::error!(request = %self.active.id, "dropping a guest panicked");
@@ -106,7 +115,7 @@ impl DeadlineTimer {
 
 enum Place {
     Here(Execution),
-    Moved(JoinHandle<Result<(), Error>>),
+    Moved(Moved),
     Ended,
 }
 
@@ -138,16 +147,15 @@ impl Guest {
             Place::Ended => return Poll::Ready(Ok(())),
             Place::Here(execution) => match execution.poll(cx) {
                 Poll::Ready(result) => result,
-                Poll::Pending if self.active.meter.take_keeps_computing() => {
+                Poll::Pending if self.active.meter.keeps_computing() => {
                     self.active.equipment.habit.note();
                     self.move_to_runner();
                     return self.poll(cx);
                 }
                 Poll::Pending => return Poll::Pending,
             },
-            Place::Moved(handle) => match Pin::new(handle).poll(cx) {
-                Poll::Ready(Ok(result)) => result,
-                Poll::Ready(Err(error)) => Err(Error::new(Kind::Internal, "the server failed in this call").caused_by(error)),
+            Place::Moved(moved) => match Pin::new(moved).poll(cx) {
+                Poll::Ready(result) => result,
                 Poll::Pending => {
                     let error = std::task::ready!(self.deadline.poll(&self.active, cx));
                     self.stop();
@@ -165,14 +173,13 @@ impl Guest {
         execution.deadline = DeadlineTimer::default();
         self.active.meter.move_to_runner();
         self.active.module.metrics.moved();
-        self.place = Place::Moved(self.active.core.runners.spawn(execution));
+        self.place = Place::Moved(self.active.core.runners.run(execution));
     }
 
     fn stop(&mut self) {
-        match std::mem::replace(&mut self.place, Place::Ended) {
-            Place::Here(mut execution) => execution.kill(),
-            Place::Moved(handle) => handle.abort(),
-            Place::Ended => {}
+        // One that was moved is ended by its runner.
+        if let Place::Here(mut execution) = std::mem::replace(&mut self.place, Place::Ended) {
+            execution.kill();
         }
     }
 
@@ -185,20 +192,14 @@ impl Guest {
         if let Place::Here(_) = self.place {
             self.move_to_runner();
         }
-        let Place::Moved(mut handle) = std::mem::replace(&mut self.place, Place::Ended) else { return };
+        let Place::Moved(mut moved) = std::mem::replace(&mut self.place, Place::Ended) else { return };
         active.core.runners.spawn({
             let active = Arc::clone(&active);
             async move {
                 // A guest that was moved before it answered sleeps without a timer by now, so this one ends it.
                 let watch = async {
-                    let result = match tokio::time::timeout_at(end, &mut handle).await {
-                        Ok(ended) => ended.unwrap_or(Ok(())),
-                        Err(_) => {
-                            handle.abort();
-                            Err(active.meter.stop_for_deadline())
-                        }
-                    };
-                    if let Err(error) = result {
+                    let ended = tokio::time::timeout_at(end, &mut moved).await;
+                    if let Err(error) = ended.unwrap_or_else(|_| Err(active.meter.stop_for_deadline())) {
                         failure::report_late(&active, &error);
                     }
                 };

@@ -26,6 +26,7 @@ mod runtime;
 mod scan;
 mod state;
 mod ticker;
+mod turns;
 
 pub use engine::PoolSize;
 pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};

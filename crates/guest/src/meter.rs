@@ -43,9 +43,9 @@ pub(crate) struct Meter {
     cpu_used_ns: AtomicU64,
     poll_began_ns: AtomicU64,
     on_runner: AtomicBool,
-    yielded: AtomicBool,
-    suspect: AtomicBool,
-    poll_cpu_began_ns: AtomicU64,
+    /// The thread's CPU clock when the running poll was first suspected of computing; 0 if it was not.
+    suspected_at_ns: AtomicU64,
+    keeps_computing: AtomicBool,
     failed: AtomicBool,
     memory_denied: AtomicBool,
     verdict: AtomicU8,
@@ -60,9 +60,8 @@ impl Meter {
             cpu_used_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
             on_runner: AtomicBool::new(false),
-            yielded: AtomicBool::new(false),
-            suspect: AtomicBool::new(false),
-            poll_cpu_began_ns: AtomicU64::new(0),
+            suspected_at_ns: AtomicU64::new(0),
+            keeps_computing: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             memory_denied: AtomicBool::new(false),
             verdict: AtomicU8::new(Verdict::None as u8),
@@ -72,9 +71,7 @@ impl Meter {
     /// A poll of the guest begins on this thread.
     pub(crate) fn begin(&self) {
         self.poll_began_ns.store(self.clock_ns(), Relaxed);
-        if self.suspect.load(Relaxed) {
-            self.poll_cpu_began_ns.store(thread_cpu_ns(), Relaxed);
-        }
+        self.suspected_at_ns.store(0, Relaxed);
     }
 
     /// The poll has ended.
@@ -134,25 +131,30 @@ impl Meter {
         true
     }
 
-    /// Whether the guest, inside a poll, shall give the core back; notes that it does.
+    /// Whether the guest, inside a poll, shall give the core back at this tick.
     ///
-    /// The clock on the wall is wrong about a guest whose thread the kernel took the core from, so the first time is only a
-    /// suspicion: from the next poll on it is the thread's CPU clock that tells.
+    /// On a runner it does so at each tick, since others wait. On a connection's thread it does so once, to be moved. There
+    /// the clock on the wall, which costs no system call, is wrong about a guest whose thread the kernel took the core from:
+    /// so a long poll is only a suspicion, and from then on it is the thread's CPU clock that tells.
     pub(crate) fn shall_yield(&self) -> bool {
-        let cpu_ns = match self.suspect.load(Relaxed) {
-            false => self.poll_ns(),
-            true => thread_cpu_ns().saturating_sub(self.poll_cpu_began_ns.load(Relaxed)),
-        };
-        if cpu_ns < SLICE_MIN_NS {
-            return false;
+        let suspected_at_ns = self.suspected_at_ns.load(Relaxed);
+        if self.on_runner.load(Relaxed) {
+            self.poll_ns() >= SLICE_MIN_NS
+        } else if suspected_at_ns != 0 {
+            let computes = thread_cpu_ns().saturating_sub(suspected_at_ns) >= SLICE_MIN_NS;
+            self.keeps_computing.store(computes, Relaxed);
+            computes
+        } else {
+            if self.poll_ns() >= SLICE_MIN_NS {
+                self.suspected_at_ns.store(thread_cpu_ns(), Relaxed);
+            }
+            false
         }
-        self.yielded.store(self.suspect.swap(true, Relaxed), Relaxed);
-        true
     }
 
-    /// Whether it gave the core back a second time since the last question: it keeps computing.
-    pub(crate) fn take_keeps_computing(&self) -> bool {
-        self.yielded.swap(false, Relaxed)
+    /// Whether it gave the core back to be moved.
+    pub(crate) fn keeps_computing(&self) -> bool {
+        self.keeps_computing.load(Relaxed)
     }
 
     /// Notes that the guest ends otherwise than by returning. Before its store is dropped: that ends its body as if it were
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_keeps_computing_when_its_thread_did_so_twice() {
+    fn a_guest_keeps_computing_when_its_thread_did() {
         let meter = meter(Duration::from_secs(10), Duration::from_secs(10));
         let burn = || {
             let began = thread_cpu_ns();
@@ -249,14 +251,21 @@ mod tests {
         };
         meter.begin();
         burn();
-        assert!(meter.shall_yield() && !meter.take_keeps_computing(), "the first time is a suspicion");
-        meter.begin();
+        assert!(!meter.shall_yield() && !meter.keeps_computing(), "a long poll is only a suspicion");
         // The wall's clock runs on while the thread does nothing.
         let (_keep, nothing) = std::sync::mpsc::channel::<()>();
         let _ = nothing.recv_timeout(Duration::from_millis(5));
         assert!(!meter.shall_yield(), "the kernel had the core");
+        meter.begin();
         burn();
-        assert!(meter.shall_yield() && meter.take_keeps_computing(), "the second time is a habit");
+        assert!(!meter.shall_yield(), "each poll is judged by itself");
+        burn();
+        assert!(meter.shall_yield() && meter.keeps_computing(), "its thread computed for a whole tick");
+        meter.move_to_runner();
+        meter.begin();
+        assert!(!meter.shall_yield(), "a turn has just begun");
+        burn();
+        assert!(meter.shall_yield(), "others wait");
     }
 
     #[test]
