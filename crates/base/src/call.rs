@@ -1,12 +1,14 @@
 //! The values that travel down the road: found, then admitted, then answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Body, Entry, Error, Kind, ModuleVersion, RequestId, Slot};
+use crate::{Body, Entry, Error, Kind, ModuleVersion, RequestId, Route, Slot};
 
 /// A call inside a call inside a call: this deep and no deeper.
 const DEPTH_MAX: u8 = 8;
@@ -21,13 +23,50 @@ pub struct Routed {
     pub module: Arc<ModuleVersion>,
     /// The way it is called.
     pub entry: Entry,
+    /// How it was found.
+    pub via: Via,
+}
+
+/// How a call came about, for guests that are told: a codec puts it into its format.
+#[derive(Clone, Debug, Default)]
+pub struct Via {
+    /// The route that matched.
+    pub route: Option<Arc<Route>>,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What goes into a guest.
 #[derive(Debug)]
 pub enum Input {
-    /// An HTTP request. The scheme is `http` unless the URI says otherwise; the authority is in the URI or in `Host`.
+    /// An HTTP request. The scheme is `http` unless the URI says otherwise; the authority is in the URI or in `Host`. An entry
+    /// that is not HTTP gets it by way of its module's codec.
     Http(Request<Body>),
+    /// What a `process` entry is given.
+    Bytes(Bytes),
+    /// How a `run` entry is started.
+    Command(Command),
+}
+
+/// How a program is started.
+#[derive(Debug)]
+pub struct Command {
+    /// Arguments behind the module's own.
+    pub args: Vec<String>,
+    /// Variables beside the module's own, which they override.
+    pub env: Vec<(String, String)>,
+    /// Standard input and output.
+    pub stdio: Stdio,
+}
+
+/// A program's standard input and output.
+#[derive(Debug)]
+pub enum Stdio {
+    /// All that can be read is known, and what is written is kept for the [`Exit`], up to the module's limit. Standard error
+    /// becomes log lines.
+    Buffered(Bytes),
+    /// Those of this process, standard error included: for a program that was started on a terminal.
+    Inherited,
 }
 
 /// What comes out; mirrors [`Input`].
@@ -37,6 +76,45 @@ pub enum Input {
 pub enum Reply {
     /// An HTTP response.
     Http(Response<Body>),
+    /// What a `process` entry came to.
+    Bytes(Output),
+    /// How a `run` entry ended.
+    Command(Exit),
+    /// What each step of a chain came to, up to the first that failed.
+    Steps(Vec<Step>),
+}
+
+/// What a `process` entry came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The lines it logged, with line feeds between them.
+    pub text: String,
+    /// What it returned; 0 is success.
+    pub code: i32,
+}
+
+/// How a `run` entry ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code; 0 is success.
+    pub code: u32,
+    /// What it wrote to standard output, if that was buffered.
+    pub stdout: Bytes,
+}
+
+/// One step of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The module's name.
+    pub module: Arc<str>,
+    /// All it wrote.
+    pub output: Bytes,
+    /// A return or exit code, or an HTTP status of 400 and above; 0 is success.
+    pub code: i64,
+    /// From its start to its end.
+    pub took: Duration,
+    /// What it computed.
+    pub cpu: Duration,
 }
 
 /// When a call must have been answered, and how much it may compute. Chain steps and calls of calls share one.
@@ -59,8 +137,12 @@ pub struct Call {
     pub module: Arc<ModuleVersion>,
     /// The way it is called.
     pub entry: Entry,
+    /// How it came about.
+    pub via: Via,
     /// The end of patience.
     pub deadline: Deadline,
+    /// Memory one instance may have: the module's limit, unless whoever calls said less.
+    pub memory_bytes: u64,
     /// 0 for a request from outside, one more for each call from guest to guest.
     pub depth: u8,
     /// The tenant's place, shared with the reply and with calls of this call. Its id is that of the request from outside.
@@ -88,16 +170,37 @@ impl Call {
             return Err(Error::new(Kind::Depth, "one request caused too many calls"));
         }
         let place = Some(self.root.nested_places(target.module.places)?);
-        Ok(Self {
+        Ok(Self { depth: self.depth + 1, place, ..self.related(target, input) })
+    }
+
+    /// The next step of a chain: the same deadline, slot and place, and what is left of the time to compute. Only one step
+    /// runs at a time, and the call itself does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Depth`] over a hundred calls of one request.
+    pub fn step(&self, target: Routed, input: Input) -> Result<Self, Error> {
+        if self.root.count_call() > CALLS_PER_ROOT_MAX {
+            return Err(Error::new(Kind::Depth, "one request caused too many calls"));
+        }
+        let mut step = self.related(target, input);
+        step.deadline.cpu = step.deadline.cpu.saturating_sub(self.root.computed());
+        Ok(step)
+    }
+
+    fn related(&self, target: Routed, input: Input) -> Self {
+        Self {
             id: RequestId::next(),
+            memory_bytes: target.module.limits.memory_bytes,
             module: target.module,
             entry: target.entry,
+            via: target.via,
             deadline: self.deadline,
-            depth: self.depth + 1,
+            depth: self.depth,
             root: Arc::clone(&self.root),
             trace: self.trace.clone(),
             input,
-            place,
-        })
+            place: None,
+        }
     }
 }

@@ -94,6 +94,8 @@ kinds! {
     BadResponse = "bad-response", 502, Guest;
     /// The guest ended its program instead of answering.
     GuestExit = "guest-exit", 502, Guest;
+    /// The guest wrote more than its limit.
+    OutputLimit = "output-limit", 502, Guest;
     /// No place for the call in time.
     Overloaded = "overloaded", 503, Platform;
     /// A service the call needs does not answer.

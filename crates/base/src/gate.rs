@@ -6,13 +6,13 @@
 //! case is two uncontended atomics; a timer is armed only for a call that waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Call, Deadline, Error, Input, Kind, ModuleVersion, RequestId, Routed, Tenant};
+use crate::{Call, Deadline, Entry, Error, Input, Kind, ModuleVersion, RequestId, Routed, Tenant};
 
 /// The name of the W3C trace context header.
 const TRACEPARENT: &str = "traceparent";
@@ -38,12 +38,23 @@ pub struct Slot {
     /// The id of the request from outside.
     pub id: RequestId,
     calls: AtomicU32,
+    computed_ns: AtomicU64,
     places: Arc<Semaphore>,
     _tenant: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
 
 impl Slot {
+    /// Counts what a guest of the request computed.
+    pub fn add_computed(&self, time: Duration) {
+        self.computed_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What the request's guests that have ended computed together.
+    pub fn computed(&self) -> Duration {
+        Duration::from_nanos(self.computed_ns.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn count_call(&self) -> u32 {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -84,7 +95,11 @@ impl Gate {
     ///
     /// [`Kind::BodyTooLarge`].
     pub fn check(&self, routed: &Routed, body_bytes: Option<u64>) -> Result<(), Error> {
-        let max = routed.module.limits.body_bytes;
+        let limits = &routed.module.limits;
+        let max = match routed.entry {
+            Entry::Http => limits.body_bytes,
+            _ => limits.body_bytes.min(limits.buffer_bytes),
+        };
         match body_bytes {
             Some(bytes) if bytes > max => {
                 Err(Error::new(Kind::BodyTooLarge, format!("the request body may have at most {max} bytes")))
@@ -103,15 +118,19 @@ impl Gate {
             Some(slot) => slot,
             None => self.wait(&routed.module).await?,
         };
-        let Input::Http(request) = &input;
-        let trace: Option<HeaderValue> = request.headers().get(TRACEPARENT).cloned();
+        let trace: Option<HeaderValue> = match &input {
+            Input::Http(request) => request.headers().get(TRACEPARENT).cloned(),
+            _ => None,
+        };
         let now = Instant::now();
         let limits = &routed.module.limits;
         let deadline = Deadline { admitted_at: now, wall_at: now + limits.wall, cpu: limits.cpu };
         Ok(Call {
             id: slot.id,
             entry: routed.entry,
+            via: routed.via,
             deadline,
+            memory_bytes: limits.memory_bytes,
             depth: 0,
             root: Arc::new(slot),
             trace,
@@ -136,6 +155,7 @@ impl Gate {
         Slot {
             id: RequestId::next(),
             calls: AtomicU32::new(1),
+            computed_ns: AtomicU64::new(0),
             places: Arc::clone(&self.places),
             _tenant: of_tenant,
             _place: place,
@@ -190,10 +210,10 @@ mod tests {
 
     use super::*;
     use crate::tests_support::module_of;
-    use crate::{Body, Entry, TenantLimits};
+    use crate::{Body, TenantLimits, Via};
 
     fn routed(limits: TenantLimits) -> Routed {
-        Routed { module: module_of(Tenant::new("acme", limits), "m"), entry: Entry::Http }
+        Routed { module: module_of(Tenant::new("acme", limits), "m"), entry: Entry::Http, via: Via::default() }
     }
 
     fn input() -> Input {

@@ -23,7 +23,7 @@ mod tenant;
 mod tests_support;
 
 pub use body::{Body, BodyError, BodyFault, limit_body};
-pub use call::{Call, Deadline, Input, Reply, Routed};
+pub use call::{Call, Command, Deadline, Exit, Input, Output, Reply, Routed, Stdio, Step, Via};
 pub use error::{Blame, Error, Kind};
 pub use fields::{field_tokens, strip_hop_by_hop};
 pub use gate::{Gate, GateOptions, Slot};

@@ -19,6 +19,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Size of a request body.
     pub body_bytes: u64,
+    /// A request body, and an answer, that is held in memory because the entry is not HTTP.
+    pub buffer_bytes: u64,
     /// Outgoing requests of one call, in all.
     pub outbound_requests: u32,
     /// Outgoing requests of one call, at once.
@@ -34,6 +36,7 @@ impl Limits {
         stream_total: Some(Duration::from_secs(24 * 60 * 60)),
         memory_bytes: 1024 * MIB,
         body_bytes: 1024 * MIB,
+        buffer_bytes: 64 * MIB,
         outbound_requests: 1000,
         outbound_concurrent: 256,
     };
@@ -48,6 +51,7 @@ impl Default for Limits {
             stream_total: None,
             memory_bytes: 128 * MIB,
             body_bytes: 10 * MIB,
+            buffer_bytes: 6 * MIB,
             outbound_requests: 32,
             outbound_concurrent: 16,
         }

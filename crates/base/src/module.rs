@@ -27,8 +27,12 @@ pub enum Entry {
     Websocket,
     /// `wasi:keyvalue/watcher`.
     Watch,
-    /// `wasi:cli/run`.
+    /// A program: `_start` of a WASI preview 1 module, or `wasi:cli/run`.
     Run,
+    /// A plugin: a core module's `process`.
+    Process,
+    /// Modules in sequence; made by the configuration, not by an artifact.
+    Chain,
 }
 
 impl Entry {
@@ -40,6 +44,8 @@ impl Entry {
             Self::Websocket => "websocket",
             Self::Watch => "watch",
             Self::Run => "run",
+            Self::Process => "process",
+            Self::Chain => "chain",
         }
     }
 }

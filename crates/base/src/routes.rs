@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Method;
 
-use crate::{Entry, ModuleVersion, Routed};
+use crate::{Entry, ModuleVersion, Routed, Via};
 
 /// A path pattern, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,22 @@ impl Pattern {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The parameters of a path that matches, still percent-encoded: name and segment.
+    pub fn parameters<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        segments(&self.0).zip(segments(path)).filter_map(|(pattern, segment)| {
+            let name = pattern.strip_prefix('{')?.strip_suffix('}')?;
+            Some((name, segment))
+        })
+    }
+
+    /// A path that matches, split in two: what names the module, and the rest, which begins with `/` or is empty. `/*` is the
+    /// rest; a pattern without it matches as a whole.
+    pub fn split<'a>(&self, path: &'a str) -> (&'a str, &'a str) {
+        let Some(folder) = self.0.strip_suffix("/*") else { return (path, "") };
+        let slashes = path.match_indices('/').map(|(at, _)| at).nth(folder.matches('/').count());
+        path.split_at(slashes.unwrap_or(path.len()))
+    }
 }
 
 /// One module that may answer a route, and how often.
@@ -98,7 +115,7 @@ impl Route {
     }
 
     /// Picks a version. `random` is any number; it is used only where there is a choice.
-    pub fn pick(&self, random: impl FnOnce() -> u64) -> Routed {
+    pub fn pick(self: &Arc<Self>, peer: Option<SocketAddr>, random: impl FnOnce() -> u64) -> Routed {
         let Target::Modules(choices) = &self.target;
         let chosen = match choices.as_slice() {
             [only] => only,
@@ -116,7 +133,8 @@ impl Route {
                     .unwrap_or(&many[0])
             }
         };
-        Routed { module: Arc::clone(&chosen.module), entry: chosen.entry }
+        let via = Via { route: Some(Arc::clone(self)), peer };
+        Routed { module: Arc::clone(&chosen.module), entry: chosen.entry, via }
     }
 }
 
@@ -288,7 +306,7 @@ mod tests {
 
     fn name_of(found: Found<'_>) -> String {
         match found {
-            Found::Route(route) => route.pick(|| 0).module.name.to_string(),
+            Found::Route(route) => route.pick(None, || 0).module.name.to_string(),
             Found::OtherMethods(methods) => format!("only {methods:?}"),
             Found::Nothing => "nothing".to_owned(),
         }
@@ -357,10 +375,29 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_taken_apart_by_its_pattern() {
+        for (pattern, path, expected, parameters) in [
+            ("/*", "/a/b", ("", "/a/b"), &[][..]),
+            ("/*", "/", ("", "/"), &[]),
+            ("/app/*", "/app/x/y", ("/app", "/x/y"), &[]),
+            ("/app/*", "/app", ("/app", ""), &[]),
+            ("/app/*", "/app/", ("/app", "/"), &[]),
+            ("/app", "/app", ("/app", ""), &[]),
+            ("/{a}/x/{b}", "/1/x/2%20", ("/1/x/2%20", ""), &[("a", "1"), ("b", "2%20")]),
+            ("/{a}/*", "/1/x", ("/1", "/x"), &[("a", "1")]),
+        ] {
+            let pattern = Pattern::parse(pattern).expect("a good pattern");
+            assert_eq!(pattern.split(path), expected, "{pattern:?} {path}");
+            assert_eq!(pattern.parameters(path).collect::<Vec<_>>(), parameters, "{pattern:?} {path}");
+        }
+    }
+
+    #[test]
     fn weights_spread_calls() {
         let choice = |name, weight| Weighted { module: module("t", name), entry: Entry::Http, weight };
-        let route = Route { target: Target::Modules(vec![choice("a", 1), choice("b", 3)]), ..route(None, "/", &[], "unused") };
-        let names: Vec<_> = (0..8).map(|n| route.pick(|| n).module.name.to_string()).collect();
+        let route =
+            Arc::new(Route { target: Target::Modules(vec![choice("a", 1), choice("b", 3)]), ..route(None, "/", &[], "unused") });
+        let names: Vec<_> = (0..8).map(|n| route.pick(None, || n).module.name.to_string()).collect();
         assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
     }
 }

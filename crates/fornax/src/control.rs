@@ -206,6 +206,10 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
         tenant: module.tenant.as_str().into(),
         app: module.app.as_str().into(),
         name: module.name.as_str().into(),
+        entry: module.entry,
+        codec: module.codec.clone(),
+        input_at_zero: module.input_at_zero,
+        terminal: false,
         env: module.env.clone(),
         args: module.args.clone(),
         dirs: dirs.collect(),
@@ -215,23 +219,15 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
     })
 }
 
-/// The HTTP trigger picks the `http` entry of each module of a route.
+/// The HTTP trigger picks the entry of each module of a route.
 fn target(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result<Route, Error> {
     let choices = route.targets.iter().map(|(name, weight)| {
         let key: Name = (route.tenant.as_str().into(), name.as_str().into());
         let module = published
             .get(&key)
-            .map(|p| Arc::clone(&p.version))
             .ok_or_else(|| unprocessable(format!("the route `{}` names `{name}`, which is no module", route.path.as_str())))?;
-        if !module.entries.contains(&Entry::Http) {
-            let has: Vec<_> = module.entries.iter().map(|entry| entry.name()).collect();
-            return Err(unprocessable(format!(
-                "the route `{}` needs the entry `http` of the module `{name}`, which offers {}",
-                route.path.as_str(),
-                has.join(", ")
-            )));
-        }
-        Ok(Weighted { module, entry: Entry::Http, weight: *weight })
+        let entry = http_entry(module).map_err(|text| unprocessable(format!("the route `{}`: {text}", route.path.as_str())))?;
+        Ok::<_, Error>(Weighted { module: Arc::clone(&module.version), entry, weight: *weight })
     });
     Ok(Route {
         host: route.host.clone(),
@@ -239,6 +235,26 @@ fn target(route: &config::Route, published: &BTreeMap<Name, Published>) -> Resul
         methods: route.methods.clone(),
         target: Target::Modules(choices.collect::<Result<_, _>>()?),
     })
+}
+
+/// The entry of a module that HTTP requests go to: its HTTP entry, or one they reach through a codec.
+fn http_entry(module: &Published) -> Result<Entry, String> {
+    let (name, entries) = (&module.from.name, &module.version.entries);
+    let has = |entry| entries.contains(&entry);
+    // A codec that is named is for the entry it is for, also of a component that has an HTTP entry beside it.
+    match &module.from.codec {
+        Some(_) if has(Entry::Run) => Ok(Entry::Run),
+        _ if has(Entry::Http) => Ok(Entry::Http),
+        _ if has(Entry::Process) => Ok(Entry::Process),
+        None if has(Entry::Run) => Err(format!(
+            "the module `{name}` is a program, and how a request gets into a program must be said: add `codec = \"wasio\"`, \
+             `\"cgi\"` or `\"ignis\"` to it"
+        )),
+        _ => {
+            let has: Vec<_> = entries.iter().map(|entry| entry.name()).collect();
+            Err(format!("the module `{name}` has no entry for HTTP requests; it offers {}", has.join(", ")))
+        }
+    }
 }
 
 fn unprocessable(text: String) -> Error {

@@ -16,6 +16,9 @@ pub(crate) fn classify(active: &Active, error: &wasmtime::Error) -> Error {
     if let Some(stopped) = active.meter.stopped() {
         return stopped.internal(internal);
     }
+    if active.meter.output_over() {
+        return output_limit().internal(internal);
+    }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Error::new(Kind::GuestExit, "the guest ended its program instead of answering")
             .internal(format!("exit code {}", exit.0));
@@ -35,6 +38,11 @@ pub(crate) fn classify(active: &Active, error: &wasmtime::Error) -> Error {
     };
     let error = Error::new(kind, external).internal(internal);
     if kind == Kind::Overloaded { error.retry_after(1) } else { error }
+}
+
+/// The error of a guest that wrote more than is kept.
+pub(crate) fn output_limit() -> Error {
+    Error::new(Kind::OutputLimit, "the guest wrote more than its limit")
 }
 
 fn is_pool_exhausted(error: &wasmtime::Error) -> bool {

@@ -12,8 +12,11 @@ use crate::interface::Granted;
 use crate::logs::LogStream;
 use crate::meter::Meter;
 use crate::outbound::Outbound;
+use crate::plugin::HostLog;
+use crate::preview1::Preview1;
+use crate::program::Program;
 use crate::runtime::Directory;
-use crate::state::{Active, State};
+use crate::state::{Active, ComponentWorld, CoreWorld, State, World};
 
 /// Handles a component may hold at once.
 const COMPONENT_HANDLES_MAX: usize = 4096;
@@ -31,6 +34,7 @@ pub(crate) struct Equipment {
     pub(crate) engine: Engine,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) args: Vec<String>,
+    pub(crate) input_at_zero: bool,
     pub(crate) dirs: Vec<Directory>,
     pub(crate) policy: egress::Policy,
     pub(crate) interfaces: Granted,
@@ -73,39 +77,54 @@ impl Habit {
 }
 
 impl Equipment {
-    /// Makes the store for one call.
-    pub(crate) fn store(&self, active: &Arc<Active>) -> wasmtime::Result<Store<State>> {
+    /// Makes the store for one call of a component; `program` where it is started as one.
+    pub(crate) fn component_store(&self, active: &Arc<Active>, program: Option<&Program>) -> wasmtime::Result<Store<State>> {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
-        let state = State {
+        let world = ComponentWorld {
             table,
-            wasi: self.wasi(active)?,
+            wasi: self.wasi(active, program)?,
             http,
             outbound: Outbound::new(Arc::clone(active), self.policy.clone()),
-            memory: MemoryLimit { active: Arc::clone(active), left: active.module.limits.memory_bytes },
             sessions: self.interfaces.iter().map(|(interface, grant)| (interface.slot(), interface.open(grant))).collect(),
-            active: Arc::clone(active),
         };
-        let mut store = Store::try_new(&self.engine, state)?;
-        store.limiter(|state| &mut state.memory);
+        let mut store = self.store(active, World::Component(world))?;
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        Ok(store)
+    }
+
+    /// Makes the store for one call of a core module.
+    pub(crate) fn core_store(&self, active: &Arc<Active>, program: Program) -> wasmtime::Result<Store<State>> {
+        let preview1 = Preview1::new(program, &self.dirs, active);
+        self.store(active, World::Core(CoreWorld { preview1, log: HostLog::new(active) }))
+    }
+
+    fn store(&self, active: &Arc<Active>, world: World) -> wasmtime::Result<Store<State>> {
+        let memory = MemoryLimit { active: Arc::clone(active), left: active.memory_bytes };
+        let mut store = Store::try_new(&self.engine, State { active: Arc::clone(active), memory, world })?;
+        store.limiter(|state| &mut state.memory);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(at_epoch);
         Ok(store)
     }
 
-    fn wasi(&self, active: &Arc<Active>) -> wasmtime::Result<wasmtime_wasi::WasiCtx> {
-        let log = |stream| LogStream { active: Arc::clone(active), stream };
+    fn wasi(&self, active: &Arc<Active>, program: Option<&Program>) -> wasmtime::Result<wasmtime_wasi::WasiCtx> {
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(log("stdout")).stderr(log("stderr")).max_random_size(RANDOM_BYTES_MAX);
-        if !self.env.is_empty() {
-            wasi.envs(&self.env);
-        }
-        if !self.args.is_empty() {
-            wasi.args(&self.args);
+        wasi.max_random_size(RANDOM_BYTES_MAX);
+        match program {
+            Some(program) => program.equip(&mut wasi, active),
+            None => {
+                wasi.stdout(LogStream::new(active, "stdout")).stderr(LogStream::new(active, "stderr"));
+                if !self.env.is_empty() {
+                    wasi.envs(&self.env);
+                }
+                if !self.args.is_empty() {
+                    wasi.args(&self.args);
+                }
+            }
         }
         for dir in &self.dirs {
             let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };

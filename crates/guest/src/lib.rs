@@ -9,6 +9,7 @@
 //! This is the only crate on the road that sees wasmtime. It names no interface of `interfaces/`; they come through
 //! [`Interface`].
 
+mod codec;
 mod engine;
 mod entry;
 mod execution;
@@ -17,8 +18,12 @@ mod instance;
 mod interface;
 mod link;
 mod logs;
+mod memory;
 mod meter;
 mod outbound;
+mod plugin;
+mod preview1;
+mod program;
 mod publish;
 mod reply;
 mod runner;
@@ -31,4 +36,5 @@ mod turns;
 pub use engine::PoolSize;
 pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};
 pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};
+pub use scan::entries;
 pub use state::State;

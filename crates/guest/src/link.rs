@@ -10,9 +10,13 @@ use crate::engine::{EngineKind, Engines};
 use crate::interface::{Grant, Granted, Interface, Shape};
 use crate::runtime::Module;
 use crate::state::State;
+use crate::{plugin, preview1};
 
 /// Packages `guest` itself links.
 const SHIPPED: [&str; 7] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:io", "wasi:random", "wasi:sockets"];
+
+/// What core modules may import.
+const CORE_HOSTS: [&str; 2] = ["`wasi_snapshot_preview1`", "`host.log`"];
 
 /// The linkers every module's own begins from.
 pub(crate) struct Linkers {
@@ -28,6 +32,32 @@ impl Linkers {
             Error::new(Kind::Internal, "the standard interfaces cannot be linked").internal(format!("{error:#}"))
         };
         Ok(Self { plain: plain.map_err(failed)?, concurrent: concurrent.map_err(failed)? })
+    }
+
+    /// Links a core module, function by function.
+    pub(crate) fn link_core(&self, module: &wasmtime::Module, io: preview1::Io) -> Result<wasmtime::InstancePre<State>, Error> {
+        let failed = |error: &wasmtime::Error| {
+            Error::new(Kind::Unprocessable, format!("the module does not fit what is offered: {}", error.root_cause()))
+                .internal(format!("{error:#}"))
+        };
+        let mut linker = wasmtime::Linker::new(module.engine());
+        // A module may import a function twice.
+        linker.allow_shadowing(true);
+        for import in module.imports() {
+            let (from, name) = (import.module(), import.name());
+            let defined = match (from, import.ty().func()) {
+                (preview1::MODULE, Some(_)) => preview1::define(&mut linker, name, io),
+                (plugin::MODULE, Some(_)) => plugin::define(&mut linker, name),
+                _ => Ok(false),
+            };
+            if !defined.map_err(|error| failed(&error))? {
+                return Err(Error::new(
+                    Kind::Unprocessable,
+                    format!("the module imports `{from}.{name}`, which nobody provides; provided are {}", CORE_HOSTS.join(", ")),
+                ));
+            }
+        }
+        linker.instantiate_pre(module).map_err(|error| failed(&error))
     }
 
     /// Links `component`, giving it only what it imports and is granted.

@@ -25,12 +25,16 @@ const WRITE_BYTES: usize = 4 << 10;
 
 /// Where a guest's standard output or error goes.
 pub(crate) struct LogStream {
-    pub(crate) active: Arc<Active>,
-    pub(crate) stream: &'static str,
+    active: Arc<Active>,
+    stream: &'static str,
 }
 
 impl LogStream {
-    fn writer(&self) -> LogWriter {
+    pub(crate) fn new(active: &Arc<Active>, stream: &'static str) -> Self {
+        Self { active: Arc::clone(active), stream }
+    }
+
+    pub(crate) fn writer(&self) -> LogWriter {
         LogWriter { active: Arc::clone(&self.active), stream: self.stream, line: Vec::new(), cut: false }
     }
 }
@@ -51,7 +55,8 @@ impl StdoutStream for LogStream {
     }
 }
 
-struct LogWriter {
+/// Cuts what is written into lines.
+pub(crate) struct LogWriter {
     active: Arc<Active>,
     stream: &'static str,
     line: Vec<u8>,
@@ -59,7 +64,7 @@ struct LogWriter {
 }
 
 impl LogWriter {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = match part.strip_suffix(b"\n") {
                 Some(text) => (text, true),

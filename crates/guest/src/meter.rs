@@ -48,6 +48,7 @@ pub(crate) struct Meter {
     keeps_computing: AtomicBool,
     failed: AtomicBool,
     memory_denied: AtomicBool,
+    output_over: AtomicBool,
     verdict: AtomicU8,
 }
 
@@ -64,6 +65,7 @@ impl Meter {
             keeps_computing: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             memory_denied: AtomicBool::new(false),
+            output_over: AtomicBool::new(false),
             verdict: AtomicU8::new(Verdict::None as u8),
         }
     }
@@ -176,6 +178,16 @@ impl Meter {
     /// Whether it did.
     pub(crate) fn memory_denied(&self) -> bool {
         self.memory_denied.load(Relaxed)
+    }
+
+    /// Notes that the guest wrote more than is kept.
+    pub(crate) fn note_output_over(&self) {
+        self.output_over.store(true, Relaxed);
+    }
+
+    /// Whether it did.
+    pub(crate) fn output_over(&self) -> bool {
+        self.output_over.load(Relaxed)
     }
 
     /// The error for the verdict, if the guest was stopped.

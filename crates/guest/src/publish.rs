@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{Error, Kind};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 /// How files of compiled code end, and those that are being written.
 const CODE: &str = "cwasm";
@@ -38,15 +38,17 @@ impl CodeDir {
         Ok(Self { dir })
     }
 
-    /// Compiles `artifact` for `engine` into a file named `key`. Takes long: not for a thread that serves.
-    pub(crate) fn compile(&self, engine: &Engine, artifact: &[u8], key: &str) -> Result<Compiled, Error> {
-        let code = engine.precompile_component(artifact).map_err(|error| {
-            Error::new(Kind::Unprocessable, format!("the component does not compile: {}", error.root_cause()))
+    /// Compiles `artifact`, a core module or a component, for `engine` into a file named `key`. Takes long: not for a thread
+    /// that serves.
+    pub(crate) fn compile(&self, engine: &Engine, artifact: &[u8], is_core: bool, key: &str) -> Result<Compiled, Error> {
+        let code = if is_core { engine.precompile_module(artifact) } else { engine.precompile_component(artifact) };
+        let code = code.map_err(|error| {
+            Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", error.root_cause()))
                 .internal(format!("{error:#}"))
         })?;
         let path = self.dir.join(format!("{key}.{CODE}"));
         write_once(&path, &code).map_err(|error| failed("cannot write compiled code").caused_by(error))?;
-        Ok(Compiled { path })
+        Ok(Compiled { path, is_core })
     }
 }
 
@@ -54,18 +56,32 @@ impl CodeDir {
 #[derive(Debug)]
 pub(crate) struct Compiled {
     path: PathBuf,
+    is_core: bool,
+}
+
+/// Code that is mapped; clones share it.
+#[derive(Clone)]
+pub(crate) enum Code {
+    Component(Component),
+    Core(Module),
 }
 
 impl Compiled {
     /// Maps the code into the process.
-    pub(crate) fn load(&self, engine: &Engine) -> Result<Component, Error> {
-        // SAFETY: `deserialize_file` demands bytes that `Engine::precompile_component` made and nobody changed. A
-        // `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes to a new file of mode 0400 in a
-        // directory of mode 0700 that this process emptied of code; another process of the same user could change it, but
-        // could as well change this process. The engine rejects code made by another version or configuration.
+    pub(crate) fn load(&self, engine: &Engine) -> Result<Code, Error> {
+        // SAFETY: `deserialize_file` demands bytes that `Engine::precompile_module` or `precompile_component` made and nobody
+        // changed. A `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes to a new file of mode 0400 in
+        // a directory of mode 0700 that this process emptied of code; another process of the same user could change it, but
+        // could as well change this process. The engine rejects code made by another version or configuration, and a module
+        // where a component is expected.
         #[expect(unsafe_code, reason = "loading compiled code is inherently a promise about where it comes from")]
-        let component = unsafe { Component::deserialize_file(engine, &self.path) };
-        component.map_err(|error| failed("cannot load compiled code").internal(format!("{error:#}")))
+        let code = unsafe {
+            match self.is_core {
+                true => Module::deserialize_file(engine, &self.path).map(Code::Core),
+                false => Component::deserialize_file(engine, &self.path).map(Code::Component),
+            }
+        };
+        code.map_err(|error| failed("cannot load compiled code").internal(format!("{error:#}")))
     }
 }
 

@@ -5,17 +5,19 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Kind, Reply};
-use wasmtime::component::Component;
+use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Reply};
+use wasmtime::ResourcesRequired;
 
+use crate::codec::{self, Codec};
 use crate::engine::{EngineKind, Engines, MEMORIES_PER_GUEST, PLACES_OF_UNKNOWN, PoolSize, TABLES_PER_GUEST};
-use crate::entry::ENTRIES;
+use crate::entry::{ENTRIES, Linked};
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
-use crate::publish::CodeDir;
+use crate::preview1::Io;
+use crate::publish::{Code, CodeDir};
 use crate::runner::Runners;
-use crate::scan;
+use crate::scan::{self, Scan};
 use crate::ticker::Ticker;
 
 /// What a runtime is made of.
@@ -47,7 +49,7 @@ pub struct Runtime {
     core: Arc<Core>,
     code: CodeDir,
     /// Loaded code by artifact, so that identical bytes share it and a reload compiles only what changed.
-    loaded: Mutex<BTreeMap<(Digest, EngineKind), Component>>,
+    loaded: Mutex<BTreeMap<(Digest, EngineKind), Code>>,
 }
 
 /// A module to prepare.
@@ -59,6 +61,14 @@ pub struct Module {
     pub app: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
+    /// The one entry that is meant, where an artifact has several.
+    pub entry: Option<Entry>,
+    /// How an HTTP request gets to an entry that is not HTTP.
+    pub codec: Option<String>,
+    /// Whether a plugin's input is written at address 0, over whatever is there, as old plugins expect.
+    pub input_at_zero: bool,
+    /// Whether it may be started on this process's own standard streams.
+    pub terminal: bool,
     /// Its environment: all of it.
     pub env: Vec<(String, String)>,
     /// Its arguments, without the program's name.
@@ -130,14 +140,24 @@ impl Runtime {
     ///
     /// [`Kind::Unprocessable`] with a sentence for whoever publishes.
     pub fn prepare(&self, artifact: &[u8], digest: Digest, module: Module) -> Result<Prepared, Error> {
-        let scan = scan::scan(artifact)?;
+        let mut scan = scan::scan(artifact)?;
+        scan.choose(module.entry)?;
+        let codec = codec::find(module.codec.as_deref(), &scan.entries)?;
         let granted = link::grants(&scan.imports, &self.interfaces, &module)?;
-        let component = self.component(artifact, digest, scan.engine)?;
-        let pre = self.linkers.link(scan.engine, &component, &scan.imports, &granted)?;
+        let code = self.code(artifact, digest, &scan)?;
+        let io = if module.dirs.is_empty() && !module.terminal { Io::Memory } else { Io::Host };
+        let (linked, needs) = match &code {
+            Code::Component(component) => {
+                let pre = self.linkers.link(scan.engine, component, &scan.imports, &granted)?;
+                (Linked::Component(pre), component.resources_required())
+            }
+            Code::Core(core) => (Linked::Core(self.linkers.link_core(core, io)?), Some(core.resources_required())),
+        };
         let equipment = Arc::new(Equipment {
             engine: self.engines.get(scan.engine).clone(),
             env: module.env,
             args: with_program_name(&module.name, module.args),
+            input_at_zero: module.input_at_zero,
             dirs: module.dirs,
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces: granted,
@@ -146,11 +166,11 @@ impl Runtime {
         let mut handlers = Vec::new();
         for ty in ENTRIES.iter().filter(|ty| scan.entries.contains(&ty.entry)) {
             if let Some(prepare) = ty.prepare {
-                handlers.push((ty.entry, prepare(&pre, &equipment, &self.core)?));
+                handlers.push((ty.entry, prepare(&linked, &equipment, &self.core)?));
             }
         }
-        let places = places(&component);
-        Ok(Prepared { handler: Arc::new(ByEntry { handlers }), entries: scan.entries, places })
+        let places = places(needs.as_ref());
+        Ok(Prepared { handler: Arc::new(ByEntry { handlers, codec }), entries: scan.entries, places })
     }
 
     /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it.
@@ -158,16 +178,17 @@ impl Runtime {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, _), _| used.contains(digest));
     }
 
-    fn component(&self, artifact: &[u8], digest: Digest, kind: EngineKind) -> Result<Component, Error> {
-        let key = (digest, kind);
+    fn code(&self, artifact: &[u8], digest: Digest, scan: &Scan) -> Result<Code, Error> {
+        let key = (digest, scan.engine);
         let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(component) = loaded().get(&key) {
-            return Ok(component.clone());
+        if let Some(code) = loaded().get(&key) {
+            return Ok(code.clone());
         }
-        let engine = self.engines.get(kind);
-        let component = self.code.compile(engine, artifact, &format!("{digest}-{}", kind.name()))?.load(engine)?;
-        loaded().insert(key, component.clone());
-        Ok(component)
+        let engine = self.engines.get(scan.engine);
+        let name = format!("{digest}-{}", scan.engine.name());
+        let code = self.code.compile(engine, artifact, scan.is_core, &name)?.load(engine)?;
+        loaded().insert(key, code.clone());
+        Ok(code)
     }
 }
 
@@ -178,8 +199,8 @@ impl fmt::Debug for Runtime {
 }
 
 /// An instance takes as many places as the scarcest thing it needs, measured in what the pool has for each place.
-fn places(component: &Component) -> u32 {
-    let Some(needs) = component.resources_required() else { return PLACES_OF_UNKNOWN };
+fn places(needs: Option<&ResourcesRequired>) -> u32 {
+    let Some(needs) = needs else { return PLACES_OF_UNKNOWN };
     let of = |count: u32, per_guest: u32| count.div_ceil(per_guest);
     of(needs.num_memories, MEMORIES_PER_GUEST).max(of(needs.num_tables, TABLES_PER_GUEST)).max(1)
 }
@@ -189,17 +210,22 @@ fn with_program_name(name: &str, args: Vec<String>) -> Vec<String> {
     if args.is_empty() { args } else { std::iter::once(name.to_owned()).chain(args).collect() }
 }
 
-/// The handler of a module: the trigger picked the entry, the entry has its own handler.
+/// The handler of a module: the trigger picked the entry, the entry has its own handler, and a request for one that is not
+/// HTTP goes through the codec.
 struct ByEntry {
     handlers: Vec<(Entry, Arc<dyn Handler>)>,
+    codec: Option<&'static Codec>,
 }
 
 impl Handler for ByEntry {
     fn handle(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
-        match self.handlers.iter().find(|(entry, _)| *entry == call.entry) {
-            Some((_, handler)) => handler.handle(call),
-            None => Box::pin(std::future::ready(Err(Error::new(Kind::Internal, "the module cannot be called in this way")
-                .internal(format!("no handler for the entry `{}`", call.entry))))),
+        let Some((_, handler)) = self.handlers.iter().find(|(entry, _)| *entry == call.entry) else {
+            let error = Error::new(Kind::Internal, "the module cannot be called in this way");
+            return Box::pin(std::future::ready(Err(error.internal(format!("no handler for the entry `{}`", call.entry)))));
+        };
+        match (&call.input, call.entry) {
+            (Input::Http(_), Entry::Run | Entry::Process) => codec::handle(self.codec, Arc::clone(handler), call),
+            _ => handler.handle(call),
         }
     }
 }

@@ -3,21 +3,60 @@
 
 use base::{Entry, Error, Kind};
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentDefinedType, ComponentExternalKind, ComponentType, Encoding, Parser, Payload,
+    CanonicalFunction, CanonicalOption, ComponentDefinedType, ComponentExternalKind, ComponentType, Encoding, ExternalKind,
+    Parser, Payload,
 };
 
 use crate::engine::EngineKind;
-use crate::entry::ENTRIES;
+use crate::entry::{ENTRIES, EntryType};
 
 /// What the bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scan {
     pub(crate) engine: EngineKind,
+    /// Whether it is a core module, not a component.
+    pub(crate) is_core: bool,
     pub(crate) entries: Vec<Entry>,
+    /// Of a component; those of a core module are linked one by one.
     pub(crate) imports: Vec<String>,
 }
 
-/// Reads a component.
+impl Scan {
+    /// Keeps the entry a configuration names, or all of them where it names none.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unprocessable`] if the artifact does not have it; or has several that only a name can tell apart.
+    pub(crate) fn choose(&mut self, entry: Option<Entry>) -> Result<(), Error> {
+        let names = |entries: &[Entry]| list(&entries.iter().map(|entry| entry.name()).collect::<Vec<_>>());
+        match entry {
+            Some(entry) if !self.entries.contains(&entry) => {
+                return Err(refuse(format!("the artifact has no entry `{entry}`; it offers {}", names(&self.entries))));
+            }
+            Some(entry) => self.entries = vec![entry],
+            None if self.is_core && self.entries.len() > 1 => {
+                let first = self.entries[0].name();
+                return Err(refuse(format!(
+                    "the module offers the entries {}; say which one is meant: `entry = \"{first}\"`",
+                    names(&self.entries)
+                )));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// The ways an artifact can be called.
+///
+/// # Errors
+///
+/// [`Kind::Unprocessable`] if it is not valid WebAssembly, or cannot be called.
+pub fn entries(artifact: &[u8]) -> Result<Vec<Entry>, Error> {
+    scan(artifact).map(|scan| scan.entries)
+}
+
+/// Reads an artifact.
 ///
 /// Errors are [`Kind::Unprocessable`] and written for whoever publishes: what is wrong, what was looked for, what to do.
 pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, Error> {
@@ -80,7 +119,10 @@ impl Reader {
             }
             Payload::ExportSection(section) if self.depth == 1 && self.is_core => {
                 for export in section {
-                    self.exports.push(export?.name.to_owned());
+                    let export = export?;
+                    if export.kind == ExternalKind::Func {
+                        self.exports.push(export.name.to_owned());
+                    }
                 }
             }
             _ => {}
@@ -89,32 +131,34 @@ impl Reader {
     }
 
     fn finish(self) -> Result<Scan, Error> {
-        if self.is_core {
-            return Err(refuse(format!(
-                "this is a core WebAssembly module, not a component. It exports {}; for an HTTP service a component that \
-                 exports `wasi:http/incoming-handler` (0.2) or `wasi:http/handler` (0.3) is needed. Build it with \
-                 `--target wasm32-wasip2`",
-                list(&self.exports),
-            )));
-        }
         if let Some(name) = self.imports.iter().chain(&self.exports).find(|name| name.contains("@0.3.0-rc")) {
             return Err(refuse(format!("the component uses `{name}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0")));
         }
-        let entries: Vec<_> = ENTRIES
-            .iter()
-            .filter(|ty| ty.exports.iter().any(|prefix| self.exports.iter().any(|name| name.starts_with(prefix))))
-            .map(|ty| ty.entry)
-            .collect();
+        let has = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
+        let means = |ty: &&EntryType| match self.is_core {
+            true => ty.core_exports.iter().any(|name| self.exports.iter().any(|export| export == name)),
+            false => ty.exports.iter().any(|prefix| has(prefix)),
+        };
+        let entries: Vec<_> = ENTRIES.iter().filter(means).map(|ty| ty.entry).collect();
         if entries.is_empty() {
-            let looked_for: Vec<_> = ENTRIES.iter().flat_map(|ty| ty.exports).map(|name| format!("{name}…")).collect();
-            return Err(refuse(format!(
-                "the component has no entry: it exports {}; looked for {}",
-                list(&self.exports),
-                list(&looked_for),
-            )));
+            return Err(self.no_entry());
         }
         let engine = if self.is_async { EngineKind::Concurrent } else { EngineKind::Plain };
-        Ok(Scan { engine, entries, imports: self.imports })
+        Ok(Scan { engine, is_core: self.is_core, entries, imports: self.imports })
+    }
+
+    fn no_entry(&self) -> Error {
+        let exports = list(&self.exports);
+        if self.is_core {
+            let looked_for: Vec<_> = ENTRIES.iter().flat_map(|ty| ty.core_exports).collect();
+            return refuse(format!(
+                "the module has no entry: it exports {exports}; looked for the functions {}. An HTTP service is a component, such as \
+                 `--target wasm32-wasip2` makes",
+                list(&looked_for),
+            ));
+        }
+        let looked_for: Vec<_> = ENTRIES.iter().flat_map(|ty| ty.exports).map(|name| format!("{name}…")).collect();
+        refuse(format!("the component has no entry: it exports {exports}; looked for {}", list(&looked_for)))
     }
 }
 
@@ -182,7 +226,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_component_are_refused_with_a_reason() {
         for (bytes, expected) in [
-            (&b"\0asm\x01\0\0\0"[..], "core WebAssembly module"),
+            (&b"\0asm\x01\0\0\0"[..], "looked for the functions `_start`, `process`"),
             (b"\0asm\x0d\0\x01\0", "no entry"),
             (b"\0asm\x0d\0\x01\0\xff", "not valid WebAssembly"),
             (b"", "not valid WebAssembly"),

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use base::{ModuleVersion, RequestId, Slot as TenantSlot};
+use base::{Call, Input, ModuleVersion, RequestId, Slot as TenantSlot};
 use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
@@ -17,6 +17,8 @@ use crate::instance::{Equipment, MemoryLimit};
 use crate::interface::{Session, Slot};
 use crate::meter::Meter;
 use crate::outbound::Outbound;
+use crate::plugin::HostLog;
+use crate::preview1::Preview1;
 use crate::runtime::Core;
 
 /// An admitted call without its input: shared by the guest, its reply and what runs it. The tenant's slot is free when the
@@ -26,27 +28,66 @@ pub(crate) struct Active {
     pub(crate) module: Arc<ModuleVersion>,
     pub(crate) trace: Option<HeaderValue>,
     pub(crate) meter: Meter,
+    pub(crate) memory_bytes: u64,
     pub(crate) core: Arc<Core>,
     pub(crate) equipment: Arc<Equipment>,
-    pub(crate) _root: Arc<TenantSlot>,
-    pub(crate) _place: Option<OwnedSemaphorePermit>,
+    root: Arc<TenantSlot>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Active {
+    /// What is left of a call when its input is taken out.
+    pub(crate) fn of(call: Call, core: &Arc<Core>, equipment: &Arc<Equipment>) -> (Arc<Self>, Input) {
+        let active = Self {
+            meter: Meter::new(&call.deadline),
+            id: call.id,
+            module: call.module,
+            trace: call.trace,
+            memory_bytes: call.memory_bytes,
+            core: Arc::clone(core),
+            equipment: Arc::clone(equipment),
+            root: call.root,
+            _place: call.place,
+        };
+        (Arc::new(active), call.input)
+    }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.module.metrics.computed(self.meter.cpu_used());
+        let computed = self.meter.cpu_used();
+        self.module.metrics.computed(computed);
+        self.root.add_computed(computed);
     }
 }
 
 /// What the host keeps for one instance.
 pub struct State {
     pub(crate) active: Arc<Active>,
+    pub(crate) memory: MemoryLimit,
+    pub(crate) world: World,
+}
+
+/// What the guest sees of the host, by what it is.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, into the store, and a box would be an allocation a call")]
+pub(crate) enum World {
+    Component(ComponentWorld),
+    Core(CoreWorld),
+}
+
+/// The world of a component.
+pub(crate) struct ComponentWorld {
     pub(crate) table: ResourceTable,
     pub(crate) wasi: WasiCtx,
     pub(crate) http: WasiHttpCtx,
     pub(crate) outbound: Outbound,
-    pub(crate) memory: MemoryLimit,
     pub(crate) sessions: Vec<(Slot, Session)>,
+}
+
+/// The world of a core module.
+pub(crate) struct CoreWorld {
+    pub(crate) preview1: Preview1,
+    pub(crate) log: HostLog,
 }
 
 impl State {
@@ -56,24 +97,41 @@ impl State {
     ///
     /// If the interface was linked but not opened, or keeps another type: a mistake in the interface's crate.
     pub fn session<T: Any>(&mut self, slot: Slot) -> (&mut T, &mut ResourceTable) {
-        let session = self
+        let world = self.component();
+        let session = world
             .sessions
             .iter_mut()
             .find(|(of, _)| *of == slot)
             .and_then(|(_, session)| session.downcast_mut())
             .expect("an interface that is linked is opened with its own session type");
-        (session, &mut self.table)
+        (session, &mut world.table)
+    }
+
+    pub(crate) fn component(&mut self) -> &mut ComponentWorld {
+        match &mut self.world {
+            World::Component(world) => world,
+            World::Core(_) => unreachable!("what is linked to components is called by components"),
+        }
+    }
+
+    pub(crate) fn core(&mut self) -> &mut CoreWorld {
+        match &mut self.world {
+            World::Core(world) => world,
+            World::Component(_) => unreachable!("what is linked to core modules is called by core modules"),
+        }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let world = self.component();
+        WasiCtxView { ctx: &mut world.wasi, table: &mut world.table }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
+        let world = self.component();
+        WasiHttpCtxView { hooks: &mut world.outbound, table: &mut world.table, ctx: &mut world.http }
     }
 }

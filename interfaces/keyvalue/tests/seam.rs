@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base::{
     Body, Digest, Entry, Gate, GateOptions, Input, Limits, Metrics, ModuleId, ModuleVersion, Reply, Routed, Tenant, TenantLimits,
+    Via,
 };
 use bytes::Bytes;
 use guest::{Backends, Interface, PoolSize, Runtime, RuntimeOptions};
@@ -24,10 +25,11 @@ impl Counter {
         let body = Body::from(Bytes::from(body.to_owned()));
         let request = Request::builder().method(method).uri(format!("http://guest{target}")).body(body);
         let input = Input::Http(request.expect("a request"));
-        let routed = Routed { module: Arc::clone(&self.version), entry: Entry::Http };
+        let routed = Routed { module: Arc::clone(&self.version), entry: Entry::Http, via: Via::default() };
         let call = self.gate.admit(routed, input).await.expect("a place");
-        let Reply::Http(response) = match self.version.handler.handle(call).await {
-            Ok(reply) => reply,
+        let response = match self.version.handler.handle(call).await {
+            Ok(Reply::Http(response)) => response,
+            Ok(other) => panic!("{method} {target}: {other:?}"),
             Err(error) => panic!("{method} {target}: {error}: {}", error.detail()),
         };
         let status = response.status().as_u16();
@@ -56,6 +58,10 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         tenant: tenant.into(),
         app: "app".into(),
         name: guest.into(),
+        entry: None,
+        codec: None,
+        input_at_zero: false,
+        terminal: false,
         env: Vec::new(),
         args: Vec::new(),
         dirs: Vec::new(),
@@ -138,6 +144,10 @@ async fn a_guest_without_a_binding_is_refused_with_the_key_that_grants_it() {
         tenant: "t".into(),
         app: "app".into(),
         name: "counter".into(),
+        entry: None,
+        codec: None,
+        input_at_zero: false,
+        terminal: false,
         env: Vec::new(),
         args: Vec::new(),
         dirs: Vec::new(),

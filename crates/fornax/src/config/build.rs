@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Limits, ModuleId, Pattern, TenantLimits};
+use base::{Entry, Limits, ModuleId, Pattern, TenantLimits};
 use toml::{Spanned, Value};
 
 use super::error::Origin;
@@ -84,6 +84,9 @@ pub(super) fn single(file: &Path, options: SingleOptions) -> Checked<Config> {
         name: name.clone(),
         source,
         id: None,
+        entry: options.entry,
+        codec: options.codec,
+        input_at_zero: false,
         limits: options.limits,
         env: env.into_iter().collect(),
         args: options.args,
@@ -353,6 +356,9 @@ impl Build<'_> {
             name: self.name(&raw.name)?,
             source: self.source(&raw.source)?,
             id: id.transpose()?,
+            entry: raw.entry.as_ref().map(|text| self.entry(text)).transpose()?,
+            codec: raw.codec.as_ref().map(|text| self.text(text)).transpose()?,
+            input_at_zero: self.input_at_zero(raw.process_input.as_ref())?,
             limits: self.limits(&raw.limits)?,
             env: self.environment(raw)?,
             args: raw.args.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,
@@ -360,6 +366,23 @@ impl Build<'_> {
             outbound: raw.outbound.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,
             bindings: self.bindings(&raw.bindings, backends)?,
         })
+    }
+
+    fn entry(&self, text: &Text) -> Checked<Entry> {
+        let name = self.text(text)?;
+        entry(&name)
+            .ok_or_else(|| self.wrong(text, "unknown entry").nearest(text.get_ref(), ENTRIES.map(Entry::name), &entry_hint()))
+    }
+
+    fn input_at_zero(&self, text: Option<&Text>) -> Checked<bool> {
+        match text.map(|text| self.text(text)).transpose()?.as_deref() {
+            None => Ok(false),
+            Some(OFFSET_ZERO) => Ok(true),
+            Some(_) => {
+                let hint = format!("write `{OFFSET_ZERO}`, or leave the key out");
+                Err(self.wrong(text.expect("there is one"), "unknown place").hint(hint))
+            }
+        }
     }
 
     fn source(&self, text: &Text) -> Checked<PathBuf> {
@@ -416,6 +439,7 @@ impl Build<'_> {
                 .or(default.stream_total),
             memory_bytes: self.size(raw.memory.as_ref(), "memory", 1..=cap.memory_bytes, default.memory_bytes)?,
             body_bytes: self.size(raw.body.as_ref(), "body", 0..=cap.body_bytes, default.body_bytes)?,
+            buffer_bytes: self.size(raw.buffer.as_ref(), "buffer", 1..=cap.buffer_bytes, default.buffer_bytes)?,
             outbound_requests: count(
                 &raw.outbound_requests,
                 "outbound_requests",
@@ -534,6 +558,20 @@ impl Build<'_> {
             self.wrong(text, "bad method").nearest(text.get_ref(), usual, "write it in capital letters, such as `GET`")
         })
     }
+}
+
+/// Entries a configuration may name: those a trigger of this server can call.
+const ENTRIES: [Entry; 3] = [Entry::Http, Entry::Run, Entry::Process];
+
+/// The value of `process_input` for plugins that read their input at address 0.
+const OFFSET_ZERO: &str = "offset-zero";
+
+pub(super) fn entry(name: &str) -> Option<Entry> {
+    ENTRIES.into_iter().find(|entry| entry.name() == name)
+}
+
+pub(super) fn entry_hint() -> String {
+    format!("write one of `{}`", ENTRIES.map(Entry::name).join("`, `"))
 }
 
 fn is_name(text: &str) -> bool {

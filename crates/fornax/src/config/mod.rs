@@ -27,7 +27,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Limits, ModuleId, Pattern, TenantLimits};
+use base::{Entry, Limits, ModuleId, Pattern, TenantLimits};
 
 pub use error::ConfigError;
 
@@ -95,6 +95,12 @@ pub struct Module {
     pub source: PathBuf,
     /// The id the file pins.
     pub id: Option<ModuleId>,
+    /// The one entry that is meant, where the artifact has several.
+    pub entry: Option<Entry>,
+    /// How HTTP requests get to an entry that is not HTTP.
+    pub codec: Option<String>,
+    /// Whether a plugin's input is written at address 0.
+    pub input_at_zero: bool,
     /// What each call may use.
     pub limits: Limits,
     /// The guest's environment, sorted by name.
@@ -117,6 +123,8 @@ impl fmt::Debug for Module {
             .field("name", &self.name)
             .field("source", &self.source)
             .field("id", &self.id)
+            .field("entry", &self.entry)
+            .field("codec", &self.codec)
             .field("limits", &self.limits)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("dirs", &self.dirs)
@@ -179,6 +187,10 @@ pub struct SingleOptions {
     pub listen: Option<SocketAddr>,
     /// The data directory.
     pub data: Option<PathBuf>,
+    /// The one entry that is meant.
+    pub entry: Option<Entry>,
+    /// How HTTP requests get to an entry that is not HTTP.
+    pub codec: Option<String>,
     /// What each call may use.
     pub limits: Limits,
     /// Directories the guest sees; see [`parse_dir_flag`].
@@ -248,6 +260,15 @@ pub fn parse_dir_flag(text: &str) -> Result<Dir, ConfigError> {
 /// If the form is another. The error does not show the value.
 pub fn parse_env_flag(text: &str) -> Result<(String, String), ConfigError> {
     build::env_flag(text)
+}
+
+/// Reads `--entry ENTRY`.
+///
+/// # Errors
+///
+/// If nothing is called so; names what is.
+pub fn parse_entry_flag(text: &str) -> Result<Entry, ConfigError> {
+    build::entry(text).ok_or_else(|| ConfigError::new(format!("unknown entry `{text}`")).hint(build::entry_hint()))
 }
 
 /// Reads `--listen HOST:PORT`.

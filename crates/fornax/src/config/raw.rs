@@ -77,6 +77,9 @@ pub(super) struct Module {
     pub(super) source: Text,
     pub(super) id: Option<Text>,
     pub(super) tenant: Option<Text>,
+    pub(super) entry: Option<Text>,
+    pub(super) codec: Option<Text>,
+    pub(super) process_input: Option<Text>,
     #[serde(default)]
     pub(super) env: BTreeMap<Text, Text>,
     #[serde(default)]
@@ -107,6 +110,7 @@ pub(super) struct Limits {
     pub(super) cpu: Option<Spanned<Value>>,
     pub(super) wall: Option<Spanned<Value>>,
     pub(super) body: Option<Spanned<Value>>,
+    pub(super) buffer: Option<Spanned<Value>>,
     pub(super) stream_idle: Option<Spanned<Value>>,
     pub(super) stream_total: Option<Spanned<Value>>,
     pub(super) outbound_requests: Option<Spanned<i64>>,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Limits, ModuleId, TenantLimits};
+use base::{Entry, Limits, ModuleId, TenantLimits};
 
 use super::{Config, Module, SingleOptions, parse_dir_flag, parse_env_flag, parse_listen_flag};
 
@@ -76,6 +76,7 @@ fn the_example_has_every_key() {
     assert_eq!((cart.tenant.as_str(), cart.app.as_str(), cart.name.as_str()), ("acme", "shop", "cart"));
     assert_eq!(cart.source, root.join("cart.wasm"));
     assert_eq!(cart.id, ModuleId::parse("6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d"));
+    assert_eq!((cart.entry, cart.codec.as_deref(), cart.input_at_zero), (Some(Entry::Process), Some("text"), true));
     assert_eq!(cart.env, [(text("GREETING"), text("hi")), (text("TOKEN"), text(SECRET))]);
     assert_eq!(cart.args, ["--currency", "EUR"]);
     assert_eq!(cart.outbound, ["https://api.example.com"]);
@@ -90,11 +91,13 @@ fn the_example_has_every_key() {
         stream_total: Some(Duration::from_secs(120)),
         memory_bytes: 64 << 20,
         body_bytes: 1 << 20,
+        buffer_bytes: 2 << 20,
         outbound_requests: 8,
         outbound_concurrent: 4,
     };
     assert_eq!(cart.limits, limits);
-    assert_eq!((next.id, &next.limits), (None, &Limits::default()));
+    assert_eq!((next.id, next.entry, &next.limits), (None, None, &Limits::default()));
+    assert!(next.codec.is_none() && !next.input_at_zero);
 
     let routes: Vec<_> = config.routes.iter().map(|r| (r.path.as_str(), r.host.as_deref(), r.targets.as_slice())).collect();
     let (both, one) = ([(text("cart"), 9), (text("cart-next"), 1)], [(text("cart-next"), 1)]);

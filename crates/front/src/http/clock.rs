@@ -1,6 +1,7 @@
 //! What a connection is waiting for, and since when: set by the service and read by the socket below hyper, which is the
 //! only one to see that no bytes come.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ impl Phase {
 #[derive(Debug)]
 pub(crate) struct Clock {
     born: Instant,
+    peer: Option<SocketAddr>,
     phase: AtomicU8,
     since_ns: AtomicU64,
     /// Requests handed to the service.
@@ -43,14 +45,20 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(peer: Option<SocketAddr>) -> Self {
         Self {
             born: Instant::now(),
+            peer,
             phase: AtomicU8::new(Phase::FirstByte as u8),
             since_ns: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             ambiguous_at: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// The other end.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     pub(crate) fn phase(&self) -> Phase {

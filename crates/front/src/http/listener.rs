@@ -208,7 +208,7 @@ async fn serve(stream: std::net::TcpStream, service: Arc<Service>, mut draining:
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Answers leave in one write; waiting for more would only delay them. An error here means the peer is gone.
     let _ = stream.set_nodelay(true);
-    let clock = Arc::new(Clock::new());
+    let clock = Arc::new(Clock::new(stream.peer_addr().ok()));
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&clock)));
     let connection = http1::Builder::new()
         .max_headers(HEADERS_MAX)

@@ -1,5 +1,7 @@
 //! Host, path, method → who shall answer.
 
+use std::net::SocketAddr;
+
 use base::{Error, Found, Kind, Routed, Snapshot};
 use http::{HeaderValue, Request, header};
 
@@ -11,7 +13,11 @@ const URI_BYTES_MAX: usize = 8 << 10;
 const FIELDS_BYTES_MAX: usize = 64 << 10;
 
 /// Finds the target, or the error and, for 405, the methods that would do.
-pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>) -> Result<Routed, (Error, Option<HeaderValue>)> {
+pub(crate) fn route<B>(
+    snapshot: &Snapshot,
+    request: &Request<B>,
+    peer: Option<SocketAddr>,
+) -> Result<Routed, (Error, Option<HeaderValue>)> {
     let host = host_of(request).map_err(|error| (error, None))?;
     let path = request.uri().path();
     if !path.starts_with('/') {
@@ -19,7 +25,7 @@ pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>) -> Result<Rout
         return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
     }
     match snapshot.routes.find(host, path, request.method()) {
-        Found::Route(route) => Ok(route.pick(rand_u64)),
+        Found::Route(route) => Ok(route.pick(peer, rand_u64)),
         Found::Nothing => Err((Error::new(Kind::NotFound, "no route matches this host and path"), None)),
         Found::OtherMethods(methods) => {
             let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");

@@ -1,6 +1,7 @@
 //! One request: route, check, admit, handle, answer.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -41,7 +42,7 @@ impl Service {
         } else if let Some(response) = self.own_page(&request) {
             response
         } else {
-            self.call(request).await
+            self.call(request, clock.peer()).await
         };
         Ok(response.map(|body| TrackedBody { body, clock }))
     }
@@ -64,8 +65,8 @@ impl Service {
         None
     }
 
-    async fn call(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let routed = match router::route(&self.road.snapshots.load(), &request) {
+    async fn call(&self, mut request: Request<Incoming>, peer: Option<SocketAddr>) -> Response<Body> {
+        let routed = match router::route(&self.road.snapshots.load(), &request, peer) {
             Ok(routed) => routed,
             Err((error, allow)) => {
                 if error.kind == Kind::BadRequest {
@@ -111,6 +112,7 @@ impl Service {
                 module.metrics.answered(Outcome::Status(response.status().as_u16()), admitted.elapsed());
                 response
             }
+            Ok(_) => refuse(&Error::new(Kind::Internal, "the module gave another's reply"), id, Some(admitted)),
             Err(error) => refuse(&error, id, Some(admitted)),
         }
     }

@@ -11,16 +11,14 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as GuestScheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView, p3};
 
-use crate::entry::EntryType;
+use crate::entry::{EntryType, Linked, wrong_input};
 use crate::execution::{Guest, GuestFuture};
 use crate::instance::Equipment;
-use crate::meter::Meter;
 use crate::outbound::wasi_body_error;
 use crate::reply;
 use crate::runtime::Core;
@@ -29,7 +27,8 @@ use crate::state::{Active, State};
 const EXPORT_02: &str = "wasi:http/incoming-handler@0.2.";
 const EXPORT_03: &str = "wasi:http/handler@0.3.";
 
-pub(crate) const TYPE: EntryType = EntryType { entry: Entry::Http, exports: &[EXPORT_03, EXPORT_02], prepare: Some(prepare) };
+pub(crate) const TYPE: EntryType =
+    EntryType { entry: Entry::Http, exports: &[EXPORT_03, EXPORT_02], core_exports: &[], prepare: Some(prepare) };
 
 /// The guest's answer: a head with its body, or the error it answered with.
 type Answer = Result<Response<WasiBody>, String>;
@@ -46,7 +45,8 @@ struct Http {
     core: Arc<Core>,
 }
 
-fn prepare(pre: &InstancePre<State>, equipment: &Arc<Equipment>, core: &Arc<Core>) -> Result<Arc<dyn Handler>, Error> {
+fn prepare(linked: &Linked, equipment: &Arc<Equipment>, core: &Arc<Core>) -> Result<Arc<dyn Handler>, Error> {
+    let Linked::Component(pre) = linked else { return Err(Error::new(Kind::Internal, "a core module has no HTTP entry")) };
     // The newer generation where a component offers both.
     let ty = pre.component().component_type();
     let is_03 = ty.exports(pre.engine()).any(|(name, _)| name.starts_with(EXPORT_03));
@@ -61,17 +61,8 @@ fn prepare(pre: &InstancePre<State>, equipment: &Arc<Equipment>, core: &Arc<Core
 
 impl Handler for Http {
     fn handle(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
-        let Input::Http(request) = call.input;
-        let active = Arc::new(Active {
-            meter: Meter::new(&call.deadline),
-            id: call.id,
-            module: call.module,
-            trace: call.trace,
-            core: Arc::clone(&self.core),
-            equipment: Arc::clone(&self.equipment),
-            _root: call.root,
-            _place: call.place,
-        });
+        let (active, input) = Active::of(call, &self.core, &self.equipment);
+        let Input::Http(request) = input else { return wrong_input(Entry::Http) };
         let head_only = request.method() == Method::HEAD;
         let (answer, answered) = oneshot::channel();
         let future: GuestFuture = match &self.generation {
@@ -116,7 +107,7 @@ async fn run_02(
     request: Request<Body>,
     answer: oneshot::Sender<Answer>,
 ) -> wasmtime::Result<()> {
-    let mut store = active.equipment.store(&active)?;
+    let mut store = active.equipment.component_store(&active, None)?;
     let result = call_02(&pre, &mut store, request, answer).await;
     if result.is_err() {
         active.meter.note_failed();
@@ -150,7 +141,7 @@ async fn run_03(
     request: Request<Body>,
     answer: oneshot::Sender<Answer>,
 ) -> wasmtime::Result<()> {
-    let mut store = active.equipment.store(&active)?;
+    let mut store = active.equipment.component_store(&active, None)?;
     let result = call_03(&pre, &mut store, request, answer).await;
     if result.is_err() {
         active.meter.note_failed();

@@ -1,32 +1,55 @@
-//! The ways a component can be called, one file each.
+//! The ways an artifact can be called, one file each.
 
 mod http;
+mod process;
+mod run;
 
 use std::sync::Arc;
 
-use base::{Entry, Error, Handler};
-use wasmtime::component::InstancePre;
+use base::{BoxFuture, Entry, Error, Handler, Kind, Reply};
+use wasmtime::component;
 
 use crate::instance::Equipment;
 use crate::runtime::Core;
 use crate::state::State;
 
-type Prepare = fn(&InstancePre<State>, &Arc<Equipment>, &Arc<Core>) -> Result<Arc<dyn Handler>, Error>;
+/// What an entry is prepared from.
+pub(crate) enum Linked {
+    Component(component::InstancePre<State>),
+    Core(wasmtime::InstancePre<State>),
+}
+
+type Prepare = fn(&Linked, &Arc<Equipment>, &Arc<Core>) -> Result<Arc<dyn Handler>, Error>;
 
 /// An entry as it is found and prepared.
 pub(crate) struct EntryType {
     pub(crate) entry: Entry,
-    /// Beginnings of the names of exports that mean this entry.
+    /// Beginnings of the names of a component's exports that mean this entry.
     pub(crate) exports: &'static [&'static str],
+    /// Names of a core module's exported functions that do.
+    pub(crate) core_exports: &'static [&'static str],
     /// Makes the handler; none for an entry that is recorded but that no trigger of this server calls.
     pub(crate) prepare: Option<Prepare>,
+}
+
+impl EntryType {
+    const fn uncalled(entry: Entry, exports: &'static [&'static str]) -> Self {
+        Self { entry, exports, core_exports: &[], prepare: None }
+    }
 }
 
 /// Every entry.
 pub(crate) const ENTRIES: &[EntryType] = &[
     http::TYPE,
-    EntryType { entry: Entry::Message, exports: &["wasi:messaging/incoming-handler@"], prepare: None },
-    EntryType { entry: Entry::Websocket, exports: &["wasi:websocket/handler@", "omnia:websocket/handler@"], prepare: None },
-    EntryType { entry: Entry::Watch, exports: &["wasi:keyvalue/watcher@"], prepare: None },
-    EntryType { entry: Entry::Run, exports: &["wasi:cli/run@0.2.", "wasi:cli/run@0.3."], prepare: None },
+    EntryType::uncalled(Entry::Message, &["wasi:messaging/incoming-handler@"]),
+    EntryType::uncalled(Entry::Websocket, &["wasi:websocket/handler@", "omnia:websocket/handler@"]),
+    EntryType::uncalled(Entry::Watch, &["wasi:keyvalue/watcher@"]),
+    run::TYPE,
+    process::TYPE,
 ];
+
+/// A trigger gave an entry what it does not take.
+fn wrong_input(entry: Entry) -> BoxFuture<Result<Reply, Error>> {
+    let error = Error::new(Kind::Internal, "the module cannot be called in this way");
+    Box::pin(std::future::ready(Err(error.internal(format!("the entry `{entry}` got another's input")))))
+}
