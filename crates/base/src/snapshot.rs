@@ -3,12 +3,12 @@
 //! The control plane builds a snapshot and swaps the pointer; the road reads it once per request. So no request sees half
 //! of a change, and an old module version lives exactly as long as its calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::{ModuleVersion, RouteTable, Tenant};
+use crate::{ModuleId, ModuleVersion, RouteTable, Tenant};
 
 /// Routes, modules and tenants in service.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// Every module, by tenant and name.
     pub modules: BTreeMap<(Arc<str>, Arc<str>), Arc<ModuleVersion>>,
+    /// The same by id.
+    pub by_id: HashMap<ModuleId, Arc<ModuleVersion>>,
     /// Every tenant, by name.
     pub tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
 }

@@ -33,6 +33,7 @@ pub struct Builder {
     listeners: Vec<TcpListener>,
     threads: Option<usize>,
     pool: PoolSize,
+    serves: bool,
 }
 
 impl Builder {
@@ -42,7 +43,14 @@ impl Builder {
     ///
     /// None yet; what is wrong with the modules is found by [`Builder::build`].
     pub fn from_config(config: Config) -> Result<Self, Error> {
-        Ok(Self { config, interfaces: interfaces::all(), listeners: Vec::new(), threads: None, pool: PoolSize::default() })
+        Ok(Self {
+            config,
+            interfaces: interfaces::all(),
+            listeners: Vec::new(),
+            threads: None,
+            pool: PoolSize::default(),
+            serves: true,
+        })
     }
 
     /// Adds an interface, or replaces the one of the same name.
@@ -84,6 +92,13 @@ impl Builder {
         self
     }
 
+    /// Serves nothing: for a program that only executes modules.
+    #[must_use]
+    pub fn without_http(mut self) -> Self {
+        self.serves = false;
+        self
+    }
+
     /// Binds, connects the backends, compiles and prepares every module, and serves.
     ///
     /// # Errors
@@ -92,6 +107,7 @@ impl Builder {
     /// provides.
     pub async fn build(self) -> Result<Server, Error> {
         let listeners = match self.listeners {
+            _ if !self.serves => Vec::new(),
             listeners if listeners.is_empty() => vec![bind(&self.config)?],
             listeners => listeners,
         };
@@ -122,7 +138,7 @@ impl Builder {
         control.apply(&self.config).await?;
         let options =
             HttpOptions { threads, health: self.config.server.health.clone(), metrics: self.config.server.metrics.clone() };
-        let http = Http::start(listeners, road.clone(), options)?;
+        let http = self.serves.then(|| Http::start(listeners, road.clone(), options)).transpose()?;
         Ok(Server::new(http, control, road, self.config.server.grace, temporary))
     }
 }

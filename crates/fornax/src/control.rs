@@ -47,6 +47,9 @@ pub(crate) struct Control {
     backends: BTreeMap<String, Backends>,
     published: BTreeMap<Name, Published>,
     tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
+    /// The configuration in service, and modules that were loaded beside it.
+    config: Option<Config>,
+    loaded: Vec<config::Module>,
     generation: u64,
 }
 
@@ -63,16 +66,53 @@ impl Control {
             backends: BTreeMap::new(),
             published: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            config: None,
+            loaded: Vec::new(),
             generation: 0,
         }
     }
 
-    /// Puts `config` into service, whole or not at all.
+    /// Puts `config` into service, whole or not at all. What was loaded stays beside it.
     pub(crate) async fn apply(&mut self, config: &Config) -> Result<(), Error> {
+        let loaded = self.loaded.clone();
+        self.put(config, &loaded).await?;
+        self.config = Some(config.clone());
+        Ok(())
+    }
+
+    /// Puts one more module into service, or the new bytes of one that was loaded from the same path.
+    pub(crate) async fn load(&mut self, module: config::Module) -> Result<Arc<ModuleVersion>, Error> {
+        let Some(config) = self.config.clone() else { return Err(Error::new(Kind::Internal, "nothing is in service yet")) };
+        let mut loaded = self.loaded.clone();
+        let module = match loaded.iter().find(|known| known.source == module.source) {
+            Some(known) => known.clone(),
+            None => {
+                let module = self.with_free_name(module);
+                loaded.push(module.clone());
+                module
+            }
+        };
+        self.put(&config, &loaded).await?;
+        self.loaded = loaded;
+        let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
+        Ok(Arc::clone(&self.published[&name].version))
+    }
+
+    /// Files in different folders may have one name; modules may not.
+    fn with_free_name(&self, mut module: config::Module) -> config::Module {
+        let is_taken = |module: &config::Module| self.published.contains_key(&(module.tenant.as_str().into(), module.name.as_str().into()));
+        if is_taken(&module) {
+            let path = Digest::of(module.source.as_os_str().as_encoded_bytes()).to_string();
+            module.name = format!("{}-{}", module.name, &path[..8]);
+        }
+        module
+    }
+
+    async fn put(&mut self, config: &Config, loaded: &[config::Module]) -> Result<(), Error> {
         let backends = self.connect_backends(config).await?;
-        let tenants = self.next_tenants(config);
+        let tenants = self.next_tenants(config, loaded);
         let mut published = BTreeMap::new();
-        for module in &config.modules {
+        for module in config.modules.iter().chain(loaded) {
             let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
             let next = self.publish(&name, module, &tenants, &backends).await?;
             published.insert(name, next);
@@ -85,6 +125,7 @@ impl Control {
             generation: self.generation,
             routes,
             modules: published.iter().map(|(name, p)| (name.clone(), Arc::clone(&p.version))).collect(),
+            by_id: published.values().map(|p| (p.version.id, Arc::clone(&p.version))).collect(),
             tenants: tenants.clone(),
         });
         self.road.metrics.reloads.inc();
@@ -122,9 +163,9 @@ impl Control {
     }
 
     /// A tenant whose quotas did not change keeps its calls in flight.
-    fn next_tenants(&self, config: &Config) -> BTreeMap<Arc<str>, Arc<Tenant>> {
+    fn next_tenants(&self, config: &Config, loaded: &[config::Module]) -> BTreeMap<Arc<str>, Arc<Tenant>> {
         let named = config.tenants.iter().map(|(name, limits)| (name.as_str(), limits.clone()));
-        let owners = config.modules.iter().map(|module| (module.tenant.as_str(), TenantLimits::default()));
+        let owners = config.modules.iter().chain(loaded).map(|module| (module.tenant.as_str(), TenantLimits::default()));
         let mut limits: BTreeMap<&str, TenantLimits> = owners.collect();
         limits.extend(named);
         let keep_or_make = |(name, limits): (&str, TenantLimits)| {
@@ -209,7 +250,7 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
         entry: module.entry,
         codec: module.codec.clone(),
         input_at_zero: module.input_at_zero,
-        terminal: false,
+        terminal: module.terminal,
         env: module.env.clone(),
         args: module.args.clone(),
         dirs: dirs.collect(),

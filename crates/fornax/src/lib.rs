@@ -17,11 +17,13 @@ mod builder;
 pub mod cli;
 pub mod config;
 mod control;
+mod execute;
 mod interfaces;
 mod server;
 
-pub use base::{Error, Kind};
+pub use base::{Error, Kind, ModuleId, Step};
 pub use builder::Builder;
 pub use config::Config;
+pub use execute::{ExecuteLimits, Registry};
 pub use guest::{Interface, PoolSize};
 pub use server::Server;

@@ -16,7 +16,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// A server that serves until it is dropped; call [`Server::drain`] first for an orderly end.
 pub struct Server {
-    http: Http,
+    /// None for a server that only executes.
+    http: Option<Http>,
     control: Control,
     road: Road,
     grace: Duration,
@@ -25,13 +26,21 @@ pub struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(http: Http, control: Control, road: Road, grace: Duration, temporary: Option<TempDir>) -> Self {
+    pub(crate) fn new(http: Option<Http>, control: Control, road: Road, grace: Duration, temporary: Option<TempDir>) -> Self {
         Self { http, control, road, grace, _temporary: temporary }
+    }
+
+    pub(crate) fn control(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
+    pub(crate) fn road(&self) -> &Road {
+        &self.road
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.http.addresses()
+        self.http.as_ref().map(Http::addresses).unwrap_or_default()
     }
 
     /// Puts another configuration into service: whole or, on an error, not at all. Calls in flight end on the version they
@@ -54,7 +63,10 @@ impl Server {
     pub async fn drain(&mut self) -> bool {
         let end = Instant::now() + self.grace;
         self.road.gate.close();
-        let answered = self.http.drain(self.grace).await;
+        let answered = match &mut self.http {
+            Some(http) => http.drain(self.grace).await,
+            None => true,
+        };
         // Guests that work on after their answer.
         while self.road.gate.in_flight() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_POLL).await;

@@ -77,6 +77,7 @@ impl Execution {
         if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
             tracing::error!(request = %self.active.id, "dropping a guest panicked");
         }
+        self.active.settle();
     }
 }
 

@@ -9,6 +9,7 @@
 //! This is the only crate on the road that sees wasmtime. It names no interface of `interfaces/`; they come through
 //! [`Interface`].
 
+mod chain;
 mod codec;
 mod engine;
 mod entry;
@@ -33,6 +34,7 @@ mod state;
 mod ticker;
 mod turns;
 
+pub use chain::{Chain, Link, input_for, output_of};
 pub use engine::PoolSize;
 pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};
 pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};

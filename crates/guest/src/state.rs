@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use base::{Call, Input, ModuleVersion, RequestId, Slot as TenantSlot};
 use http::HeaderValue;
@@ -32,6 +33,7 @@ pub(crate) struct Active {
     pub(crate) core: Arc<Core>,
     pub(crate) equipment: Arc<Equipment>,
     root: Arc<TenantSlot>,
+    settled: AtomicBool,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -47,17 +49,23 @@ impl Active {
             core: Arc::clone(core),
             equipment: Arc::clone(equipment),
             root: call.root,
+            settled: AtomicBool::new(false),
             _place: call.place,
         };
         (Arc::new(active), call.input)
+    }
+
+    /// The guest has ended: what it computed counts for the request. Later steps of a chain have what is left.
+    pub(crate) fn settle(&self) {
+        if !self.settled.swap(true, Relaxed) {
+            self.root.add_computed(self.meter.cpu_used());
+        }
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        let computed = self.meter.cpu_used();
-        self.module.metrics.computed(computed);
-        self.root.add_computed(computed);
+        self.module.metrics.computed(self.meter.cpu_used());
     }
 }
 

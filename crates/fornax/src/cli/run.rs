@@ -1,24 +1,28 @@
-//! `fornax run`: serve in the foreground until a signal.
+//! `fornax run`: serve in the foreground until a signal, or run a program once.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use base::{Error, Kind};
+use base::{Command, Entry, Error, Kind, Limits, Stdio};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::watch::Watch;
 use super::{Global, print_error, say};
-use crate::config::{Config, ConfigError, SingleOptions, parse_dir_flag, parse_env_flag, parse_listen_flag};
-use crate::{Builder, Server};
+use crate::config::{Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag};
+use crate::{Builder, ExecuteLimits, PoolSize, Server};
+
+/// What a shell reports for a program that aborted: what a trap is.
+const ABORTED: u8 = 134;
 
 /// What a shell reports for a program a signal ended: 128 and the signal's number.
 const ENDED_BY_SIGNAL: u8 = 128;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A component (.wasm), or an app (.toml)
+    /// A component or module (.wasm), or an app (.toml)
     #[arg(value_name = "FILE|APP.toml")]
     file: PathBuf,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
@@ -33,6 +37,18 @@ pub(super) struct RunArgs {
     /// Let the guest connect: scheme, host and port, such as https://api.example.com
     #[arg(long = "allow-host", value_name = "URL")]
     allow_hosts: Vec<String>,
+    /// Which entry of the artifact is meant, where it has several: http, run, process
+    #[arg(long, value_name = "ENTRY")]
+    entry: Option<String>,
+    /// Serve a program over HTTP: how a request gets in and its answer out (ignis, wasio, cgi)
+    #[arg(long, value_name = "CODEC")]
+    codec: Option<String>,
+    /// How long a call may take and compute, such as 200ms; a program that runs once may take for ever
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<humantime::Duration>,
+    /// Memory of a sandbox, such as 64MiB
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<bytesize::ByteSize>,
     /// Reload when the file, or a file the app names, changes
     #[arg(long)]
     watch: bool,
@@ -55,6 +71,12 @@ pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
 
 async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     let mut signals = Signals::new()?;
+    if is_program(args)? {
+        return tokio::select! {
+            code = run_once(args, global) => code,
+            code = signals.next() => Ok(ExitCode::from(code)),
+        };
+    }
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(&args.file, &config))).transpose()?;
     let mut server = tokio::select! {
@@ -78,6 +100,49 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         tracing::warn!(in_flight = server.in_flight(), "stopped at the end of the grace period");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the file is a program that is meant to run once, not to serve.
+fn is_program(args: &RunArgs) -> Result<bool, Error> {
+    if is_app(&args.file) || args.file.is_dir() || args.codec.is_some() {
+        return Ok(false);
+    }
+    let artifact = registry::read_artifact(&args.file, registry::ARTIFACT_BYTES_MAX)?;
+    registry::kind_of(&artifact)?;
+    let entries = guest::entries(&artifact)?;
+    Ok(match args.entry.as_deref() {
+        Some(entry) => entry == Entry::Run.name(),
+        None => entries == [Entry::Run],
+    })
+}
+
+/// Runs a program on this process's standard streams, and ends as it does.
+async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
+    if args.watch || args.listen.is_some() {
+        let text = "a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: --codec wasio, cgi or ignis";
+        return Err(Error::new(Kind::Unprocessable, text));
+    }
+    let config = Config::single(&args.file, SingleOptions { terminal: true, ..single_options(args, global)? })?;
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
+    let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
+    let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
+    let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
+    match server.run_program(command, limits).await {
+        Ok(exit) => Ok(exit_code(exit.code)),
+        Err(error) if matches!(error.kind, Kind::Trap | Kind::Stack | Kind::MemoryLimit) => {
+            print_error(&error);
+            Ok(ExitCode::from(ABORTED))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is left of an exit code: a process has eight bits for it.
+fn exit_code(code: u32) -> ExitCode {
+    match code.to_le_bytes()[0] {
+        0 if code != 0 => ExitCode::FAILURE,
+        low => ExitCode::from(low),
+    }
 }
 
 /// SIGINT and SIGTERM, which mean the same.
@@ -130,11 +195,13 @@ async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mu
 fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
     let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
     if is_app(&args.file) {
-        if !(args.dirs.is_empty() && args.env.is_empty() && args.allow_hosts.is_empty() && args.args.is_empty()) {
+        let lists = [&args.dirs, &args.env, &args.allow_hosts, &args.args];
+        let one = args.entry.is_some() || args.codec.is_some() || args.timeout.is_some() || args.memory.is_some();
+        if one || lists.iter().any(|list| !list.is_empty()) {
             return Err(Error::new(
                 Kind::Unprocessable,
-                "--dir, --env, --allow-host and arguments go with a single file; for an app, write `dirs`, `env`, \
-                 `outbound` and `args` into its [[module]]",
+                "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with a single file; for an app, write \
+                 `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
             ));
         }
         let mut config = Config::from_file(&args.file, &|name| std::env::var(name).ok())?;
@@ -146,16 +213,29 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
         let text = format!("{} is a folder; name a component (.wasm) or an app (.toml) in it", args.file.display());
         return Err(Error::new(Kind::Unprocessable, text));
     }
-    let options = SingleOptions {
-        listen,
+    Ok(Config::single(&args.file, single_options(args, global)?)?)
+}
+
+fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Error> {
+    let defaults = Limits::default();
+    let timeout = args.timeout.map(Duration::from);
+    Ok(SingleOptions {
+        listen: args.listen.as_deref().map(parse_listen_flag).transpose()?,
         data: global.data.clone(),
+        entry: args.entry.as_deref().map(parse_entry_flag).transpose()?,
+        codec: args.codec.clone(),
+        terminal: false,
+        limits: Limits {
+            cpu: timeout.unwrap_or(defaults.cpu).min(Limits::CAPS.cpu),
+            wall: timeout.unwrap_or(defaults.wall).min(Limits::CAPS.wall),
+            memory_bytes: args.memory.map_or(defaults.memory_bytes, |size| size.0),
+            ..defaults
+        },
         dirs: args.dirs.iter().map(|text| parse_dir_flag(text)).collect::<Result<_, _>>()?,
         env: args.env.iter().map(|text| parse_env_flag(text)).collect::<Result<_, _>>()?,
         args: args.args.clone(),
         outbound: args.allow_hosts.clone(),
-        ..SingleOptions::default()
-    };
-    Ok(Config::single(&args.file, options)?)
+    })
 }
 
 fn is_app(file: &Path) -> bool {

@@ -101,6 +101,8 @@ pub struct Module {
     pub codec: Option<String>,
     /// Whether a plugin's input is written at address 0.
     pub input_at_zero: bool,
+    /// Whether it is started on this process's standard streams; never by a file.
+    pub terminal: bool,
     /// What each call may use.
     pub limits: Limits,
     /// The guest's environment, sorted by name.
@@ -191,6 +193,8 @@ pub struct SingleOptions {
     pub entry: Option<Entry>,
     /// How HTTP requests get to an entry that is not HTTP.
     pub codec: Option<String>,
+    /// Whether it is started on this process's standard streams and has no route.
+    pub terminal: bool,
     /// What each call may use.
     pub limits: Limits,
     /// Directories the guest sees; see [`parse_dir_flag`].

@@ -6,13 +6,13 @@
 mod cgi;
 mod ignis;
 mod protobuf;
-mod sniff;
-mod text;
+pub(crate) mod sniff;
+pub(crate) mod text;
 mod wasio;
 
 use std::sync::Arc;
 
-use base::{Body, BodyError, BoxFuture, Call, Entry, Error, Handler, Input, Kind, Limits, Reply, Via, strip_hop_by_hop};
+use base::{Body, BodyError, BoxFuture, Call, Deadline, Entry, Error, Handler, Input, Kind, Limits, Reply, Via, strip_hop_by_hop};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -32,9 +32,9 @@ pub(crate) struct Codec {
 const CODECS: &[Codec] = &[ignis::CODEC, wasio::CODEC, cgi::CODEC, text::CODEC];
 
 /// The head of a request, and what is known beside it.
-struct Request<'a> {
-    head: &'a Parts,
-    via: &'a Via,
+pub(crate) struct Request<'a> {
+    pub(crate) head: &'a Parts,
+    pub(crate) via: &'a Via,
 }
 
 impl Request<'_> {
@@ -103,27 +103,41 @@ pub(crate) fn handle(
             return Err(Error::new(Kind::Internal, "the call is not HTTP"));
         };
         let (head, body) = request.into_parts();
-        let body = tokio::time::timeout_at(call.deadline.wall_at.into(), collect(body, &call.module.limits));
-        let body = body.await.map_err(|_| Error::new(Kind::RequestTimeout, "the request body did not come in time"))??;
+        let body = body_in_time(body, &call.deadline, &call.module.limits).await?;
         call.input = (codec.request)(&Request { head: &head, via: &call.via }, body)?;
         (codec.response)(handler.handle(call).await?).map(Reply::Http)
     })
 }
 
-/// The whole of a body that is held in memory.
-async fn collect(mut body: Body, limits: &Limits) -> Result<Bytes, Error> {
+/// The whole of a call's body, if it comes before the call must have been answered.
+pub(crate) async fn body_in_time(body: Body, deadline: &Deadline, limits: &Limits) -> Result<Bytes, Error> {
     let max = limits.body_bytes.min(limits.buffer_bytes);
-    let too_large = || Error::new(Kind::BodyTooLarge, format!("the request body may have at most {max} bytes"));
+    let collected = tokio::time::timeout_at(deadline.wall_at.into(), collect(body, max)).await;
+    collected.map_err(|_| Error::new(Kind::RequestTimeout, "the request body did not come in time"))?.map_err(|end| match end {
+        End::TooLarge => Error::new(Kind::BodyTooLarge, format!("the request body may have at most {max} bytes")),
+        End::Broken(BodyError::Timeout) => Error::new(Kind::RequestTimeout, "the request body was silent for too long"),
+        End::Broken(error) => Error::new(Kind::BadRequest, "the request body broke off").caused_by(error),
+    })
+}
+
+/// Why a body is not held in memory.
+#[derive(Debug)]
+pub(crate) enum End {
+    TooLarge,
+    Broken(BodyError),
+}
+
+/// The whole of a body, up to `max` bytes.
+pub(crate) async fn collect(mut body: Body, max: u64) -> Result<Bytes, End> {
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| match error {
-            BodyError::TooLarge => too_large(),
-            BodyError::Timeout => Error::new(Kind::RequestTimeout, "the request body was silent for too long"),
-            other => Error::new(Kind::BadRequest, "the request body broke off").caused_by(other),
+            BodyError::TooLarge => End::TooLarge,
+            other => End::Broken(other),
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if (collected.len() + data.len()) as u64 > max {
-            return Err(too_large());
+            return Err(End::TooLarge);
         }
         if collected.is_empty() && body_is_over(&body) {
             return Ok(data);

@@ -30,7 +30,7 @@ const MAGIC: &[(&[u8], &str)] = &[
 ];
 
 /// The content type of `body`.
-pub(super) fn content_type(body: &[u8]) -> &'static str {
+pub(crate) fn content_type(body: &[u8]) -> &'static str {
     if let Some((_, found)) = MAGIC.iter().find(|(magic, _)| body.starts_with(magic)) {
         return found;
     }

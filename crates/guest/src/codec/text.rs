@@ -16,11 +16,16 @@ const RETURN_CODE: HeaderName = HeaderName::from_static("fornax-return-code");
 const INPUT: &str = "input";
 
 fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
+    Ok(Input::Bytes(input(request, body)))
+}
+
+/// The body, or what the query says in place of one.
+pub(crate) fn input(request: &Request<'_>, body: Bytes) -> Bytes {
     if !body.is_empty() {
-        return Ok(Input::Bytes(body));
+        return body;
     }
     let input = request.query_pairs().find(|(name, _)| name == INPUT).map(|(_, value)| value);
-    Ok(Input::Bytes(input.unwrap_or_default().into()))
+    input.unwrap_or_default().into()
 }
 
 fn response(reply: Reply) -> Result<Response<Body>, Error> {

@@ -1,0 +1,133 @@
+//! Calls that no trigger makes: by the program that embeds Fornax, and by commands.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::{Command, Entry, Error, Exit, Input, Kind, ModuleId, ModuleVersion, Reply, Routed, Step, Via};
+use bytes::Bytes;
+
+use crate::Server;
+use crate::config::{Config, SingleOptions};
+use crate::control::Control;
+
+/// What one execution may use, where that is not what the module may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecuteLimits {
+    /// Until it must have ended, and how long it may compute meanwhile.
+    pub timeout: Option<Duration>,
+    /// Memory of the sandbox.
+    pub memory_bytes: Option<u64>,
+}
+
+impl ExecuteLimits {
+    /// Longer than any process lives: for a program someone started on a terminal, and can end there.
+    pub(crate) const PATIENT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+}
+
+/// The modules of a server, to add some.
+pub struct Registry<'a>(&'a mut Control);
+
+impl Registry<'_> {
+    /// Loads an artifact and returns its id. The same path again loads the bytes it has by then, under the same id.
+    ///
+    /// # Errors
+    ///
+    /// A sentence about what is wrong with the file.
+    pub async fn load(&mut self, path: impl AsRef<Path>) -> Result<ModuleId, Error> {
+        let config = Config::single(path.as_ref(), SingleOptions::default())?;
+        let module = config.modules.into_iter().next().ok_or_else(|| Error::new(Kind::Internal, "no module"))?;
+        let source = module.source.canonicalize().unwrap_or(module.source);
+        Ok(self.0.load(crate::config::Module { source, ..module }).await?.id)
+    }
+}
+
+impl Server {
+    /// The modules in service.
+    pub fn registry(&mut self) -> Registry<'_> {
+        Registry(self.control())
+    }
+
+    /// Calls a module with bytes: a plugin's input, a program's standard input, the body of a POST to a service. What it
+    /// wrote comes back with its return code, exit code, or status of 400 and above; 0 is success. Passes the gate like every
+    /// call.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for an id nobody has; what any call may end with.
+    pub async fn execute(&self, id: ModuleId, input: impl Into<Bytes>, limits: ExecuteLimits) -> Result<Step, Error> {
+        let module = self.module(id)?;
+        let entry = entry_for_bytes(&module)?;
+        let name = Arc::clone(&module.name);
+        let input = guest::input_for(entry, input.into())?;
+        let began = Instant::now();
+        let call = self.admit(Routed { module: Arc::clone(&module), entry, via: Via::default() }, input, limits).await?;
+        let root = Arc::clone(&call.root);
+        let reply = module.handler.handle(call).await?;
+        let (output, code) = guest::output_of(reply, &module.limits).await?;
+        Ok(Step { module: name, output, code, took: began.elapsed(), cpu: root.computed() })
+    }
+
+    /// Calls modules in sequence, each with the result of the one before, up to the first that fails. One deadline holds for
+    /// all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::execute`]; names the step.
+    pub async fn chain(
+        &self,
+        ids: &[ModuleId],
+        input: impl Into<Bytes>,
+        limits: ExecuteLimits,
+    ) -> Result<Vec<Step>, Error> {
+        let link = |id: &ModuleId| {
+            let module = self.module(*id)?;
+            Ok(guest::Link { entry: entry_for_bytes(&module)?, module, whole: false })
+        };
+        let links = ids.iter().map(link).collect::<Result<Vec<_>, Error>>()?;
+        let Some(first) = links.first().map(|link| Arc::clone(&link.module)) else { return Ok(Vec::new()) };
+        let chain = guest::Chain::new(links);
+        // The first module's tenant and limits are the chain's.
+        let routed = Routed { module: first, entry: Entry::Chain, via: Via::default() };
+        let call = self.admit(routed, Input::Bytes(input.into()), limits).await?;
+        match base::Handler::handle(&*chain, call).await? {
+            Reply::Steps(steps) => Ok(steps),
+            _ => Err(Error::new(Kind::Internal, "the chain gave another's reply")),
+        }
+    }
+
+    /// Starts the one program of a server that serves nothing.
+    pub(crate) async fn run_program(&self, command: Command, limits: ExecuteLimits) -> Result<Exit, Error> {
+        let module = self.road().snapshots.load().modules.values().next().cloned();
+        let module = module.ok_or_else(|| Error::new(Kind::Internal, "no module"))?;
+        let routed = Routed { module: Arc::clone(&module), entry: Entry::Run, via: Via::default() };
+        let call = self.admit(routed, Input::Command(command), limits).await?;
+        match module.handler.handle(call).await? {
+            Reply::Command(exit) => Ok(exit),
+            _ => Err(Error::new(Kind::Internal, "the program gave another's reply")),
+        }
+    }
+
+    fn module(&self, id: ModuleId) -> Result<Arc<ModuleVersion>, Error> {
+        let module = self.road().snapshots.load().by_id.get(&id).cloned();
+        module.ok_or_else(|| Error::new(Kind::NotFound, format!("no module has the id {id}")))
+    }
+
+    async fn admit(&self, routed: Routed, input: Input, limits: ExecuteLimits) -> Result<base::Call, Error> {
+        let mut call = self.road().gate.admit(routed, input).await?;
+        if let Some(timeout) = limits.timeout {
+            call.deadline.wall_at = call.deadline.admitted_at + timeout;
+            call.deadline.cpu = timeout;
+        }
+        call.memory_bytes = limits.memory_bytes.unwrap_or(call.memory_bytes);
+        Ok(call)
+    }
+}
+
+/// The entry that takes bytes most directly.
+fn entry_for_bytes(module: &ModuleVersion) -> Result<Entry, Error> {
+    let takes_bytes = [Entry::Process, Entry::Run, Entry::Http];
+    takes_bytes.into_iter().find(|entry| module.entries.contains(entry)).ok_or_else(|| {
+        Error::new(Kind::Unprocessable, format!("the module `{}` has no entry that takes bytes", module.name))
+    })
+}
