@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::http::request_body::Leftover;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -31,13 +33,17 @@ impl Phase {
     }
 }
 
-/// One per connection; written and read on its thread, so relaxed atomics do.
+/// One per connection. A body may end elsewhere, on a runner; a late reading only costs patience, so relaxed atomics do.
 #[derive(Debug)]
 pub(crate) struct Clock {
     born: Instant,
     peer: Option<SocketAddr>,
     phase: AtomicU8,
     since_ns: AtomicU64,
+    /// What of the request and its answer is not over.
+    parts: AtomicU8,
+    /// What readers left of bodies.
+    pub(crate) leftover: Leftover,
     /// Requests handed to the service.
     requests: AtomicU64,
     /// The first request whose head gives its body two lengths.
@@ -51,6 +57,8 @@ impl Clock {
             peer,
             phase: AtomicU8::new(Phase::FirstByte as u8),
             since_ns: AtomicU64::new(0),
+            parts: AtomicU8::new(0),
+            leftover: Leftover::default(),
             requests: AtomicU64::new(0),
             ambiguous_at: AtomicU64::new(u64::MAX),
         }
@@ -77,10 +85,23 @@ impl Clock {
         }
     }
 
-    /// Begins the next request. Returns whether its head gives its body two lengths.
+    /// Begins the next request. Returns whether its head gives its body two lengths. Its answer is a part that ends.
     pub(crate) fn begin_request(&self) -> bool {
         self.enter(Phase::Busy);
+        self.parts.store(1, Relaxed);
         self.requests.fetch_add(1, Relaxed) == self.ambiguous_at.load(Relaxed)
+    }
+
+    /// Its body is another part.
+    pub(crate) fn begin_body(&self) {
+        self.parts.fetch_add(1, Relaxed);
+    }
+
+    /// A part is over. When all are, the connection waits for the next request.
+    pub(crate) fn end_part(&self) {
+        if self.parts.fetch_sub(1, Relaxed) == 1 {
+            self.enter(Phase::Idle);
+        }
     }
 
     /// The `index`th request, from 0, gives its body two lengths.

@@ -3,7 +3,8 @@
 //! A request with both `Content-Length` and `Transfer-Encoding` may mean one thing to us and another to whoever passed it
 //! on: request smuggling (RFC 9112, 6.1). hyper drops the first of the two before anybody sees it, so the raw bytes are
 //! looked at as they arrive. Bodies are passed over by their length, so that the head of a pipelined request is found where
-//! it begins; what makes no sense here makes none to hyper either, which ends the connection.
+//! it begins. A length that cannot be read here — it is longer than what is kept of a line, or no number — may still be one to
+//! hyper; from there on it is not known where requests begin, so none is answered.
 
 use std::mem;
 
@@ -38,6 +39,10 @@ enum Place {
 pub(crate) struct Framing {
     place: Place,
     prefix: Vec<u8>,
+    /// The line was longer than its prefix.
+    is_cut: bool,
+    /// The head has a length that cannot be read.
+    is_unclear: bool,
     length: Option<u64>,
     is_chunked: bool,
     /// Heads that have ended.
@@ -64,7 +69,7 @@ impl Framing {
         }
     }
 
-    /// The first request that gives its body two lengths, counted from 0.
+    /// The first request that gives its body two lengths, or that begins where that cannot be known, counted from 0.
     pub(crate) fn ambiguous_at(&self) -> Option<u64> {
         self.ambiguous_at
     }
@@ -74,11 +79,13 @@ impl Framing {
         let line = &bytes[..end.unwrap_or(bytes.len())];
         let room = PREFIX_BYTES - self.prefix.len();
         self.prefix.extend_from_slice(&line[..line.len().min(room)]);
+        self.is_cut |= line.len() > room;
         let Some(end) = end else { return &[] };
         let mut prefix = mem::take(&mut self.prefix);
         self.end_line(prefix.strip_suffix(b"\r").unwrap_or(&prefix));
         prefix.clear();
         self.prefix = prefix;
+        self.is_cut = false;
         &bytes[end + 1..]
     }
 
@@ -88,8 +95,11 @@ impl Framing {
             (Place::Fields, true) => self.end_head(),
             (Place::Fields, false) => self.note_field(line),
             (Place::ChunkSize, _) => {
-                self.place = match chunk_size(line) {
-                    None => Place::Lost,
+                self.place = match chunk_size(line, self.is_cut) {
+                    None => {
+                        self.ambiguous_at.get_or_insert(self.heads);
+                        Place::Lost
+                    }
                     Some(0) => Place::Trailers,
                     Some(size) => Place::Chunk(size.saturating_add(2)),
                 }
@@ -101,8 +111,9 @@ impl Framing {
 
     fn note_field(&mut self, line: &[u8]) {
         if let Some(value) = value_of(line, CONTENT_LENGTH) {
-            // A length that is none is refused by hyper.
-            self.length = Some(str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0));
+            let number = str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
+            self.is_unclear |= self.is_cut || number.is_none();
+            self.length = Some(number.unwrap_or(0));
         } else if value_of(line, TRANSFER_ENCODING).is_some() {
             self.is_chunked = true;
         }
@@ -111,7 +122,7 @@ impl Framing {
     fn end_head(&mut self) {
         let length = self.length.take();
         let is_chunked = mem::take(&mut self.is_chunked);
-        if is_chunked && length.is_some() {
+        if is_chunked && length.is_some() || mem::take(&mut self.is_unclear) {
             self.ambiguous_at.get_or_insert(self.heads);
         }
         self.heads += 1;
@@ -129,8 +140,12 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     begin.eq_ignore_ascii_case(name).then_some(value)
 }
 
-fn chunk_size(line: &[u8]) -> Option<u64> {
+/// None for what is no size, or goes on behind what is kept of the line.
+fn chunk_size(line: &[u8], is_cut: bool) -> Option<u64> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    if is_cut && digits == line.len() {
+        return None;
+    }
     u64::from_str_radix(str::from_utf8(&line[..digits]).ok()?, 16).ok()
 }
 
@@ -171,7 +186,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_passed_over() {
-        assert_eq!(ambiguous_at("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\ncontent-length: 1\r\n\r\n"), None);
+    fn behind_a_length_that_cannot_be_read_no_request_is_answered() {
+        let zeros = "0".repeat(60);
+        let spaces = " ".repeat(60);
+        for length in [format!("{zeros}58"), format!("{spaces}58"), "x".to_owned(), "99999999999999999999".to_owned()] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(ambiguous_at(&head), Some(0), "{length}");
+        }
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        for size in [format!("{zeros}2C"), "zz".to_owned(), "11111111111111111".to_owned()] {
+            assert_eq!(ambiguous_at(&format!("{chunked}{size}\r\n")), Some(1), "{size}");
+        }
+        let extended = format!("{chunked}1;{}\r\na\r\n0\r\n\r\n{BOTH}", "x".repeat(100));
+        assert_eq!(ambiguous_at(&extended), Some(1), "an extension may be long");
     }
 }

@@ -20,6 +20,14 @@ use crate::http::head::Framing;
 /// How long a client may refuse to take bytes.
 const WRITE_STALL: Duration = Duration::from_secs(10);
 
+/// A client that has closed its sending side may still want its answer, or may have left: on TCP the two look the same. It is
+/// taken as gone after this long: an answer that is made at once arrives, and nobody works for long for a client that left.
+const HALF_CLOSED: Duration = Duration::from_millis(250);
+
+/// How long a socket is drained after its last answer, where a body was left unread: without that the client may lose the answer
+/// to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// Sent to a client that began a request and did not finish its head.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -31,6 +39,8 @@ pub(crate) struct Socket {
     read_timer: Timer,
     write_timer: Timer,
     write_stalled_at: Option<Instant>,
+    half_closed_at: Option<Instant>,
+    linger_until: Option<Instant>,
 }
 
 impl Socket {
@@ -42,6 +52,8 @@ impl Socket {
             read_timer: Timer(None),
             write_timer: Timer(None),
             write_stalled_at: None,
+            half_closed_at: None,
+            linger_until: None,
         }
     }
 
@@ -64,6 +76,29 @@ impl Socket {
             let _ = self.stream.try_write(TOO_SLOW);
         }
         Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Holds the end of the client's bytes back for a moment while an answer is being made.
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.clock.phase() != Phase::Busy {
+            return Poll::Ready(());
+        }
+        let since = *self.half_closed_at.get_or_insert_with(Instant::now);
+        self.read_timer.poll(cx, since + HALF_CLOSED)
+    }
+
+    /// Takes and drops what still comes. Ready when nothing does, or for too long.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = *self.linger_until.get_or_insert_with(|| Instant::now() + LINGER);
+        let mut bytes = [0; 8 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return self.read_timer.poll(cx, until),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && Instant::now() < until => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
     }
 
     fn poll_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -104,6 +139,8 @@ impl AsyncRead for Socket {
             Poll::Ready(result) => {
                 if buffer.filled().len() > before {
                     self.note_bytes(&buffer.filled()[before..]);
+                } else if result.is_ok() && buffer.remaining() > 0 {
+                    ready!(self.poll_half_closed(cx));
                 }
                 Poll::Ready(result)
             }
@@ -135,6 +172,10 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if self.clock.leftover.is_unread() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }

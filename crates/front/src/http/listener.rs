@@ -34,6 +34,9 @@ const HEAD_BYTES_MAX: usize = 72 << 10;
 /// After an accept that failed, most likely for want of file descriptors: time for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// As long as it fails, it is said this often.
+const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(1);
+
 /// Tasks polled between two looks at the sockets. Small: a poll may be a whole tick of a guest, and the default of 61
 /// would let 61 guests keep a new request waiting.
 const EVENT_INTERVAL: u32 = 13;
@@ -149,6 +152,7 @@ impl Acceptor {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "cannot listen"),
         };
+        let mut failed_at = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -158,7 +162,10 @@ impl Acceptor {
                 Ok(stream) => self.hand_over(stream),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if failed_at.is_none_or(|at: Instant| at.elapsed() > ACCEPT_WARN_EVERY) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        failed_at = Some(Instant::now());
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -238,6 +245,13 @@ async fn serve(stream: std::net::TcpStream, service: Arc<Service>, mut draining:
     };
     if let Err(error) = ended {
         // The client left, was too slow, or did not speak HTTP: all its own business.
-        tracing::debug!(%error, "a connection ended");
+        tracing::info!(target: "fornax::client", error = %with_cause(&error), "a connection ended");
+    }
+}
+
+fn with_cause(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

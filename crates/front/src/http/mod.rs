@@ -8,6 +8,7 @@ mod clock;
 mod head;
 mod io;
 mod listener;
+mod request_body;
 mod router;
 mod service;
 

@@ -50,8 +50,11 @@ fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
         return Err(bad("a request must have exactly one Host header"));
     };
     let text = value.to_str().map_err(|_| bad("the Host header is not valid"))?;
-    if text.parse::<http::uri::Authority>().is_err() || text.contains('@') {
+    if text.parse::<http::uri::Authority>().is_err() || text.contains('@') || !is_host_and_port(text) {
         return Err(bad("the Host header is not valid"));
+    }
+    if request.uri().scheme().is_some_and(|scheme| *scheme != http::uri::Scheme::HTTP) {
+        return Err(bad("the request target names another scheme than the one it came by"));
     }
     if let Some(authority) = request.uri().authority()
         && !without_default_port(authority.as_str()).eq_ignore_ascii_case(without_default_port(text))
@@ -59,6 +62,12 @@ fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
         return Err(bad("the request target and the Host header name different hosts"));
     }
     Ok(without_port(text))
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let host = without_port(text);
+    let port = text[host.len()..].strip_prefix(':');
+    !host.is_empty() && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok()))
 }
 
 fn without_default_port(authority: &str) -> &str {
@@ -98,10 +107,12 @@ mod tests {
         assert_eq!(host("/", &["[::1]"]).as_deref(), Ok("[::1]"));
         assert_eq!(host("http://a.example/x", &["A.example"]).as_deref(), Ok("A.example"));
         assert_eq!(host("http://a.example:80/x", &["a.example"]).as_deref(), Ok("a.example"));
-        for bad in [&[][..], &["a", "b"], &["a b"], &[""], &["user@a"], &["a/b"]] {
+        assert_eq!(host("/", &["a:"]).as_deref(), Ok("a"), "an empty port is the default one (RFC 3986, 3.2.3)");
+        for bad in [&[][..], &["a", "b"], &["a b"], &[""], &["user@a"], &["a/b"], &["a:b"], &["a:99999"], &[":80"], &["[::1]:x"], &["a:-1"]] {
             assert_eq!(host("/", bad), Err(Kind::BadRequest), "{bad:?}");
         }
         assert_eq!(host("http://a.example/x", &["b.example"]), Err(Kind::BadRequest));
+        assert_eq!(host("https://a.example/x", &["a.example"]), Err(Kind::BadRequest));
         let large = Request::builder().uri("/").header(header::HOST, "a").header("x", "v".repeat(65 << 10));
         let error = host_of(&large.body(()).expect("a request")).expect_err("too large");
         assert_eq!(error.kind, Kind::HeadersTooLarge);

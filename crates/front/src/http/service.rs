@@ -14,13 +14,17 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::Road;
-use crate::http::clock::{Clock, Phase};
+use crate::http::clock::Clock;
 use crate::http::listener::HttpOptions;
+use crate::http::request_body::RequestBody;
 use crate::http::router;
 use crate::reply::error_response;
 
 /// How long a client may be silent within its body.
 const BODY_IDLE: Duration = Duration::from_secs(10);
+
+/// What the metrics are written in: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the requests of one listener share.
 #[derive(Debug)]
@@ -36,19 +40,25 @@ impl Service {
         clock: Arc<Clock>,
         request: Request<Incoming>,
     ) -> Result<Response<TrackedBody>, Infallible> {
-        let response = if clock.begin_request() {
-            let error = Error::new(Kind::BadRequest, "a request may have Content-Length or Transfer-Encoding, not both");
+        let is_ambiguous = clock.begin_request();
+        let request = request.map(|body| RequestBody::new(body, &clock));
+        let has_body = !request.body().is_end_stream();
+        let mut response = if is_ambiguous {
+            let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
             self.refuse_and_close(&error)
         } else if let Some(response) = self.own_page(&request) {
             response
         } else {
             self.call(request, clock.peer()).await
         };
+        if has_body && !clock.leftover.take().await {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(response.map(|body| TrackedBody { body, clock }))
     }
 
     /// Liveness, readiness and metrics, where the configuration says.
-    fn own_page(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+    fn own_page(&self, request: &Request<RequestBody>) -> Option<Response<Body>> {
         let path = request.uri().path();
         if let Some(below) = self.options.health.as_deref().and_then(|health| path.strip_prefix(health)) {
             match below {
@@ -59,13 +69,16 @@ impl Service {
             }
         }
         if self.options.metrics.as_deref() == Some(path) {
-            self.road.metrics.in_flight.set(i64::try_from(self.road.gate.in_flight()).unwrap_or(i64::MAX));
-            return Some(page(StatusCode::OK, request.method(), self.road.metrics.render()));
+            let in_flight: usize = self.road.snapshots.load().tenants.values().map(|tenant| tenant.in_flight()).sum();
+            self.road.metrics.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+            let mut page = page(StatusCode::OK, request.method(), self.road.metrics.render());
+            page.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
+            return Some(page);
         }
         None
     }
 
-    async fn call(&self, mut request: Request<Incoming>, peer: Option<SocketAddr>) -> Response<Body> {
+    async fn call(&self, mut request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Body> {
         let routed = match router::route(&self.road.snapshots.load(), &request, peer) {
             Ok(routed) => routed,
             Err((error, allow)) => {
@@ -139,12 +152,15 @@ fn page(status: StatusCode, method: &Method, text: impl Into<Bytes>) -> Response
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// A response body; when hyper lets go of it the connection waits for the next request.
+/// A response body; when hyper lets go of it, and of the request's, the connection waits for the next request.
 pub(crate) struct TrackedBody {
     body: Body,
     clock: Arc<Clock>,
@@ -169,6 +185,6 @@ impl HttpBody for TrackedBody {
 
 impl Drop for TrackedBody {
     fn drop(&mut self) {
-        self.clock.enter(Phase::Idle);
+        self.clock.end_part();
     }
 }
