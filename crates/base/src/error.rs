@@ -163,7 +163,7 @@ impl Error {
         let (kind, blame) = (self.kind.name(), self.blame.name());
         let detail = match self.detail() {
             detail if detail.is_empty() => detail,
-            detail => format!(": {detail}"),
+            detail => format!(": {}", one_entry(&detail)),
         };
         match self.blame {
             Blame::Client => tracing::info!(target: "fornax::client", %request, tenant, module, kind, blame, "{self}{detail}"),
@@ -174,7 +174,7 @@ impl Error {
         }
     }
 
-    /// The internal message and the chain of causes in one line, for logs.
+    /// The internal message and the chain of causes, for logs.
     pub fn detail(&self) -> String {
         let mut text = self.internal.clone();
         let mut cause = StdError::source(self);
@@ -187,6 +187,20 @@ impl Error {
         }
         text
     }
+}
+
+/// A text of several lines as one entry of the log: names in it may be a guest's, so no line of it looks like an entry of its own,
+/// and nothing drives a terminal.
+pub(crate) fn one_entry(text: &str) -> String {
+    let mut entry = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => entry.push_str("\n    "),
+            c if c.is_control() && c != '\t' => entry.extend(c.escape_default()),
+            c => entry.push(c),
+        }
+    }
+    entry
 }
 
 impl fmt::Display for Error {
@@ -212,6 +226,11 @@ mod tests {
         assert_eq!(error.to_string(), "the guest trapped");
         assert_eq!(error.detail(), "in handle: /secret/path");
         assert_eq!((error.blame, error.kind.status()), (Blame::Guest, 502));
+    }
+
+    #[test]
+    fn a_guests_names_cannot_look_like_entries() {
+        assert_eq!(one_entry("trap\n0: a\n2027 WARN\x1b[31m\r"), "trap\n    0: a\n    2027 WARN\\u{1b}[31m\\r");
     }
 
     #[test]

@@ -74,7 +74,12 @@ impl Gate {
         }
     }
 
-    /// Calls inside, over all tenants.
+    /// Places there are.
+    pub fn places_max(&self) -> u32 {
+        self.places_max
+    }
+
+    /// Places taken, over all tenants.
     pub fn in_flight(&self) -> usize {
         (self.places_max as usize).saturating_sub(self.places.available_permits())
     }

@@ -4,7 +4,7 @@
 //! below it. The most specific path wins, whatever the order in the file; a host that is named wins over `*.example.com`,
 //! and that over no host. Two routes that could not be told apart are an error when the table is built.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,16 +39,26 @@ impl Pattern {
         if !text.starts_with('/') {
             return Err(PatternError(format!("the path `{text}` must begin with `/`")));
         }
+        if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`|".contains(*c)) {
+            return Err(PatternError(format!(
+                "the path `{text}` has the character `{}`, which no request's path has: write it percent-encoded",
+                c.escape_debug()
+            )));
+        }
         let folder = text.strip_suffix("/*").unwrap_or(text);
         if folder.contains('*') {
             return Err(PatternError(format!("in the path `{text}`, `*` may only stand alone at the end, as in `/files/*`")));
         }
+        let mut names = HashSet::new();
         for segment in folder.split('/').filter(|s| s.contains(['{', '}'])) {
             let name = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')).unwrap_or_default();
             if name.is_empty() || name.contains(['{', '}']) {
                 return Err(PatternError(format!(
                     "in the path `{text}`, a parameter is a whole segment in braces, as in `/users/{{id}}`"
                 )));
+            }
+            if !names.insert(name) {
+                return Err(PatternError(format!("in the path `{text}`, two parameters are called `{name}`")));
             }
         }
         Ok(Self(text.to_owned()))
@@ -369,7 +379,7 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_explained() {
-        for text in ["", "users", "/a*b", "/*/b", "/{", "/a{b}", "/{}"] {
+        for text in ["", "users", "/a*b", "/*/b", "/{", "/a{b}", "/{}", "/ü", "/a b", "/a?b", "/a#b", "/{a}/{a}"] {
             Pattern::parse(text).expect_err(text);
         }
     }

@@ -76,8 +76,15 @@ impl Control {
     pub(crate) async fn apply(&mut self, config: &Config) -> Result<(), Error> {
         let loaded = self.loaded.clone();
         self.put(config, &loaded).await?;
-        self.config = Some(config.clone());
+        // `[server]` stays what it was at the start.
+        let server = self.config.take().map_or_else(|| config.server.clone(), |config| config.server);
+        self.config = Some(Config { server, ..config.clone() });
         Ok(())
+    }
+
+    /// `[server]` as it was at the start.
+    pub(crate) fn server(&self) -> Option<&config::Server> {
+        self.config.as_ref().map(|config| &config.server)
     }
 
     /// Puts one more module into service, or the new bytes of one that was loaded from the same path.
@@ -100,7 +107,8 @@ impl Control {
 
     /// Files in different folders may have one name; modules may not.
     fn with_free_name(&self, mut module: config::Module) -> config::Module {
-        let is_taken = |module: &config::Module| self.published.contains_key(&(module.tenant.as_str().into(), module.name.as_str().into()));
+        let is_taken =
+            |module: &config::Module| self.published.contains_key(&(module.tenant.as_str().into(), module.name.as_str().into()));
         if is_taken(&module) {
             let path = Digest::of(module.source.as_os_str().as_encoded_bytes()).to_string();
             module.name = format!("{}-{}", module.name, &path[..8]);
@@ -112,7 +120,9 @@ impl Control {
         let backends = self.connect_backends(config).await?;
         let tenants = self.next_tenants(config, loaded);
         let mut published = BTreeMap::new();
-        for module in config.modules.iter().chain(loaded) {
+        let all = || config.modules.iter().chain(loaded);
+        self.modules.expect(all().map(|module| (module.tenant.as_str(), module.name.as_str())));
+        for module in all() {
             let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
             let next = self.publish(&name, module, &tenants, &backends).await?;
             published.insert(name, next);
@@ -144,6 +154,17 @@ impl Control {
                     "no interface is called `{}`; this build has {}",
                     backend.interface,
                     known.join(", ")
+                )));
+            }
+        }
+        for (module, interface) in config.modules.iter().flat_map(|module| module.bindings.keys().map(move |name| (module, name)))
+        {
+            if !self.interfaces.iter().any(|known| known.name() == interface) {
+                let names = self.interfaces.iter().map(|known| known.name());
+                let nearest = names.min_by_key(|name| strsim::damerau_levenshtein(name, interface)).unwrap_or_default();
+                return Err(unprocessable(format!(
+                    "the module `{}` binds `{interface}`, which is no interface; did you mean `{nearest}`?",
+                    module.name
                 )));
             }
         }
@@ -203,6 +224,11 @@ impl Control {
             artifacts.put(&artifact).map(|_| prepared)
         };
         let Prepared { handler, entries, places } = blocking(prepare).await?.map_err(at_fault)?;
+        let places_max = self.road.gate.places_max();
+        if places > places_max {
+            let text = format!("an instance takes {places} places of the pool, which has {places_max}: it could never be called");
+            return Err(at_fault(unprocessable(text)));
+        }
         let registered = self.modules.register(&module.tenant, &module.name, module.id, digest)?;
         let version = ModuleVersion {
             id: registered.id,

@@ -74,12 +74,7 @@ impl Server {
     /// # Errors
     ///
     /// As [`Server::execute`]; names the step.
-    pub async fn chain(
-        &self,
-        ids: &[ModuleId],
-        input: impl Into<Bytes>,
-        limits: ExecuteLimits,
-    ) -> Result<Vec<Step>, Error> {
+    pub async fn chain(&self, ids: &[ModuleId], input: impl Into<Bytes>, limits: ExecuteLimits) -> Result<Vec<Step>, Error> {
         let link = |id: &ModuleId| {
             let module = self.module(*id)?;
             Ok(guest::Link { entry: entry_for_bytes(&module)?, module, whole: false })
@@ -127,7 +122,8 @@ impl Server {
 /// The entry that takes bytes most directly.
 fn entry_for_bytes(module: &ModuleVersion) -> Result<Entry, Error> {
     let takes_bytes = [Entry::Process, Entry::Run, Entry::Http];
-    takes_bytes.into_iter().find(|entry| module.entries.contains(entry)).ok_or_else(|| {
-        Error::new(Kind::Unprocessable, format!("the module `{}` has no entry that takes bytes", module.name))
-    })
+    takes_bytes
+        .into_iter()
+        .find(|entry| module.entries.contains(entry))
+        .ok_or_else(|| Error::new(Kind::Unprocessable, format!("the module `{}` has no entry that takes bytes", module.name)))
 }

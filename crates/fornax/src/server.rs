@@ -44,13 +44,17 @@ impl Server {
     }
 
     /// Puts another configuration into service: whole or, on an error, not at all. Calls in flight end on the version they
-    /// began with. `[server]` takes effect at the next start.
+    /// began with. `[server]` takes effect at the next start; the log says so where it changed.
     ///
     /// # Errors
     ///
     /// As [`Builder::build`](crate::Builder::build).
     pub async fn reload(&mut self, config: &Config) -> Result<(), Error> {
-        self.control.apply(config).await
+        self.control.apply(config).await?;
+        if self.control.server() != Some(&config.server) {
+            tracing::warn!("[server] has changed, which takes effect at the next start");
+        }
+        Ok(())
     }
 
     /// Calls in flight.

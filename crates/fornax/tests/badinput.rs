@@ -100,9 +100,8 @@ fn a_core_module_without_an_entry() {
     app.file("bare.wasm", b"\0asm\x01\0\0\0");
     for (file, name, exports) in [("core.wasm", "core", "`memory`, `work`"), ("bare.wasm", "bare", "nothing")] {
         let sentence = format!(
-            "module `{name}` (DIR/{file}): this is a core WebAssembly module, not a component. It exports {exports}; for an \
-             HTTP service a component that exports `wasi:http/incoming-handler` (0.2) or `wasi:http/handler` (0.3) is needed. \
-             Build it with `--target wasm32-wasip2`"
+            "module `{name}` (DIR/{file}): the module has no entry: it exports {exports}; looked for the functions `_start`, \
+             `process`. An HTTP service is a component, such as `--target wasm32-wasip2` makes"
         );
         assert_refused(&run(app.folder(), &[file]), &sentence);
     }
@@ -225,8 +224,8 @@ fn flags_that_cannot_be_used() {
         (&[hello, "--env", "NAME"], "an environment variable without a value; write `NAME=VALUE`"),
         (
             &["fornax.toml", "--env", "A=b"],
-            "--dir, --env, --allow-host and arguments go with a single file; for an app, write `dirs`, `env`, `outbound` and \
-             `args` into its [[module]]",
+            "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with a single file; for an app, \
+             write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
         ),
     ] {
         assert_refused(&run(app.folder(), args), sentence);
@@ -268,4 +267,23 @@ fn command_lines_that_cannot_be_read() {
     }
     let version = run_to_end(Command::new(FORNAX).arg("--version"));
     assert_eq!((version.code, version.stdout), (Some(0), format!("fornax {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_binding_of_no_interface_is_named() {
+    let app = App::new().module("counter", "counter", "bindings = { keyvalu = { default = \"embedded\" } }");
+    app.write();
+    assert_refused(
+        &run(app.folder(), &["fornax.toml"]),
+        "the module `counter` binds `keyvalu`, which is no interface; did you mean `keyvalue`?",
+    );
+}
+
+#[test]
+fn an_address_is_no_file() {
+    let app = App::new();
+    assert_refused(
+        &run(app.folder(), &["https://example.com/app.wasm"]),
+        "`https://…` is an address, and only local files can be run: download it first",
+    );
 }

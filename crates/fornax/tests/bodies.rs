@@ -211,14 +211,61 @@ fn a_guest_that_reads_first_answers_413_for_a_chunked_body_over_its_limit() {
 #[test]
 fn an_unread_body_does_not_spoil_the_connection() {
     let fornax = serve("");
-    // `hello` never looks at its body. The connection either goes on, or says that it ends.
-    for body in [Body::Length(bytes(100)), Body::Chunked(vec![bytes(100)]), Body::Length(bytes(1_000_000))] {
+    // `hello` never looks at its body. The connection goes on where the body has arrived, or says that it ends.
+    for (body, goes_on) in [
+        (Body::Length(bytes(100)), true),
+        (Body::Chunked(vec![bytes(100)]), true),
+        (Body::Length(bytes(1_000_000)), false),
+        (Body::Length(bytes(9_000_000)), false),
+    ] {
         let mut client = fornax.client();
         let response = client.request("POST", "/hello", &[], body);
         assert_eq!((response.status, response.text().as_str()), (200, "Hello from Fornax!\n"));
-        if let Ok(second) = client.try_request("GET", "/hello", &[], Body::None) {
-            assert_eq!((second.status, second.text().as_str()), (200, "Hello from Fornax!\n"));
+        assert_eq!(response.header("connection"), (!goes_on).then_some("close"));
+        if goes_on {
+            assert_eq!(client.get("/hello").text(), "Hello from Fornax!\n");
         }
         assert_eq!(fornax.client().get("/hello").status, 200);
     }
+    // Neither does one that is refused.
+    let response = fornax.client().request("POST", "/none", &[], Body::Length(bytes(5_000_000)));
+    assert_eq!((response.status, response.header("connection")), (404, Some("close")));
+}
+
+#[test]
+fn a_body_may_still_come_when_the_answer_is_complete() {
+    let app = App::new().module("afterlife", "afterlife", "");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    client.send(b"POST /?mode=read&id=late HTTP/1.1\r\nhost: a\r\ncontent-length: 12\r\n\r\n").expect("a head is taken");
+    let response = client.read_response("POST").expect("an answer");
+    assert_eq!((response.status, response.text().as_str()), (200, "done\n"));
+    // Longer than a client may take for a head: what comes is none.
+    let until = std::time::Instant::now() + Duration::from_secs(6);
+    for _ in 0..12 {
+        client.send(b"x").expect("the body is taken");
+        let _ = client.stream().set_read_timeout(Some(Duration::from_millis(500)));
+        let nothing = std::io::Read::read(&mut client.stream(), &mut [0; 1]);
+        assert!(nothing.is_err(), "something behind the answer: {nothing:?}");
+    }
+    assert!(std::time::Instant::now() >= until);
+    fornax.wait_for_log(|line| line.contains("afterlife: read 12 late"), testkit::DEADLINE);
+}
+
+#[test]
+fn a_body_that_the_guest_breaks_off_is_cut_and_logged() {
+    let app = App::new().server("metrics = \"/metrics\"").module("afterlife", "afterlife", "");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let response = client.get("/?mode=drop");
+    match response.status {
+        200 => assert!(response.truncated && response.text() == "first\n", "{response:?}"),
+        status => assert_eq!(status, 502, "{response:?}"),
+    }
+    fornax.wait_for_log(
+        |line| line.contains("the guest broke off its body") && line.contains("module=\"afterlife\""),
+        testkit::DEADLINE,
+    );
+    let metrics = fornax.client().get("/metrics").text();
+    assert!(metrics.contains(r#"fornax_errors_total{kind="bad-response",blame="guest"} 1"#), "{metrics}");
 }

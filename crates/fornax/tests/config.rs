@@ -283,7 +283,7 @@ fn probes_and_metrics_answer_where_the_file_says() {
         assert_eq!(client.get("/healthzz").text(), HELLO, "a guest's own path");
     }
     let metrics = client.get("/metrics");
-    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
+    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
     let text = metrics.text();
     for line in [
         r#"fornax_calls_total{tenant="default",module="hello",outcome="2xx"} 3"#,

@@ -156,3 +156,22 @@ fn what_is_wrong_is_an_error_and_no_exit() {
         assert_eq!(error.kind, fornax::Kind::Unprocessable);
     });
 }
+
+#[test]
+fn a_module_with_an_id_of_its_own_may_be_renamed_by_a_reload() {
+    block_on(async {
+        let app = |name: &str| {
+            let id = "id = \"6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d\"";
+            App::new().module(name, "hello-wasip2", id).route("/*", name, "")
+        };
+        let first = app("old");
+        let (mut server, address) = serve(&first).await;
+        for name in ["new", "old", "new"] {
+            server.reload(&config(&app(name))).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(meanwhile(move || Client::connect(address).get("/").text()).await, HELLO);
+        }
+        // Two at once may not have it.
+        let both = app("new").module("other", "multi", "id = \"6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d\"");
+        assert!(fornax::Config::from_toml(&both.text(), &both.folder().join("fornax.toml"), &|_| None).is_err());
+    });
+}

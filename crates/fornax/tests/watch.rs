@@ -87,3 +87,45 @@ fn a_call_in_flight_ends_on_the_version_it_began_with() {
     assert_eq!(slow.read_chunk().expect("the end"), None);
     assert_eq!(slow.get("/").text(), HELLO, "the next request on the same connection");
 }
+
+#[test]
+fn a_folder_that_is_removed_and_built_again_is_noticed() {
+    let app = App::new();
+    let bytes = |name: &str| fs::read(guest(name)).expect("a guest");
+    let build = app.folder().join("build");
+    let put = |name: &str| {
+        fs::create_dir(&build).expect("a folder");
+        app.file("build/app.wasm", &bytes(name));
+    };
+    put("hello-wasip2");
+    let fornax = Fornax::run(FORNAX, build.join("app.wasm"), &["--watch"]);
+    let mut client = fornax.client();
+    assert_eq!(client.get("/").text(), HELLO);
+    for (name, body) in [("multi", "http entry\n"), ("hello-wasip2", HELLO)] {
+        fs::remove_dir_all(&build).expect("removed");
+        put(name);
+        wait_for_body(&mut client, "/", body);
+    }
+}
+
+#[test]
+fn a_link_that_is_switched_is_noticed() {
+    let app = App::new();
+    let bytes = |name: &str| fs::read(guest(name)).expect("a guest");
+    for (release, name) in [("1", "hello-wasip2"), ("2", "multi")] {
+        fs::create_dir_all(app.folder().join("releases").join(release)).expect("a folder");
+        app.file(&format!("releases/{release}/app.wasm"), &bytes(name));
+    }
+    let current = app.folder().join("current");
+    let switch = |release: &str| {
+        let new = app.folder().join("new");
+        std::os::unix::fs::symlink(app.folder().join("releases").join(release), &new).expect("a link");
+        fs::rename(&new, &current).expect("switched");
+    };
+    switch("1");
+    let fornax = Fornax::run(FORNAX, current.join("app.wasm"), &["--watch"]);
+    let mut client = fornax.client();
+    assert_eq!(client.get("/").text(), HELLO);
+    switch("2");
+    wait_for_body(&mut client, "/", "http entry\n");
+}

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use base::{
-    Body, BoxFuture, Call, Command, Entry, Error, Exit, Handler, Input, Kind, Limits, ModuleVersion, Output, Reply, Routed, Stdio, Step, Via,
+    Body, BoxFuture, Call, Command, Entry, Error, Exit, Handler, Input, Kind, Limits, ModuleVersion, Output, Reply, Routed,
+    Stdio, Step, Via,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -147,7 +148,8 @@ pub async fn output_of(reply: Reply, limits: &Limits) -> Result<(Bytes, i64), Er
 /// line that is not empty.
 fn result_of(output: &Bytes) -> Bytes {
     let lines: Vec<&[u8]> = output.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-    let behind_mark = |line: &[u8]| line.windows(RESULT.len()).position(|part| part == RESULT.as_bytes()).map(|at| at + RESULT.len());
+    let behind_mark =
+        |line: &[u8]| line.windows(RESULT.len()).position(|part| part == RESULT.as_bytes()).map(|at| at + RESULT.len());
     let marked = lines.iter().enumerate().find_map(|(index, line)| Some((index, &line[behind_mark(line)?..])));
     let found = match marked {
         Some((index, rest)) if rest.trim_ascii().is_empty() => lines.get(index + 1).copied().unwrap_or_default(),

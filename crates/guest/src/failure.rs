@@ -4,6 +4,7 @@ use base::{Error, Kind};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::instance::HostFailure;
 use crate::state::Active;
 
 /// Turns the error a guest ended with into ours. The stack, with the guest's function names, goes to the log only.
@@ -15,6 +16,9 @@ pub(crate) fn classify(active: &Active, error: &wasmtime::Error) -> Error {
     };
     if let Some(stopped) = active.meter.stopped() {
         return stopped.internal(internal);
+    }
+    if error.downcast_ref::<HostFailure>().is_some() {
+        return Error::new(Kind::Internal, "the server cannot give the guest what it was granted").internal(internal);
     }
     if active.meter.output_over() {
         return output_limit().internal(internal);

@@ -1,5 +1,6 @@
 //! A sandbox for one call: store, limits, and what the guest is given.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -76,9 +77,24 @@ impl Habit {
     }
 }
 
+/// Marks an error of the host, not of the guest.
+#[derive(Debug)]
+pub(crate) struct HostFailure;
+
+impl fmt::Display for HostFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the sandbox cannot be made")
+    }
+}
+
 impl Equipment {
-    /// Makes the store for one call of a component; `program` where it is started as one.
+    /// Makes the store for one call of a component; `program` where it is started as one. What goes wrong here is not the
+    /// guest's fault, and its error says so.
     pub(crate) fn component_store(&self, active: &Arc<Active>, program: Option<&Program>) -> wasmtime::Result<Store<State>> {
+        self.component_store_by_host(active, program).map_err(|error| error.context(HostFailure))
+    }
+
+    fn component_store_by_host(&self, active: &Arc<Active>, program: Option<&Program>) -> wasmtime::Result<Store<State>> {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();
@@ -156,16 +172,10 @@ pub(crate) struct MemoryLimit {
 
 impl MemoryLimit {
     fn take(&mut self, bytes: u64) -> bool {
-        match self.left.checked_sub(bytes) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => {
-                self.active.meter.note_memory_denied();
-                false
-            }
-        }
+        let left = self.left.checked_sub(bytes);
+        self.active.meter.note_memory_denied(left.is_none());
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
     }
 }
 

@@ -170,12 +170,12 @@ impl Meter {
         self.failed.load(Acquire)
     }
 
-    /// Notes that the guest asked for more memory than it may have.
-    pub(crate) fn note_memory_denied(&self) {
-        self.memory_denied.store(true, Relaxed);
+    /// Notes whether the guest got the memory it last asked for.
+    pub(crate) fn note_memory_denied(&self, denied: bool) {
+        self.memory_denied.store(denied, Relaxed);
     }
 
-    /// Whether it did.
+    /// Whether it did not.
     pub(crate) fn memory_denied(&self) -> bool {
         self.memory_denied.load(Relaxed)
     }

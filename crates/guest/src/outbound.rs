@@ -66,7 +66,7 @@ impl WasiHttpHooks for Outbound {
             Ok(place) => place,
             Err(error) => return Box::new(async { Err(error) }),
         };
-        let (core, policy) = (Arc::clone(&self.active.core), self.policy.clone());
+        let (core, policy, active) = (Arc::clone(&self.active.core), self.policy.clone(), Arc::clone(&self.active));
         let options = options.unwrap_or_default();
         let options = egress::Options {
             connect_timeout: options.connect_timeout,
@@ -74,7 +74,13 @@ impl WasiHttpHooks for Outbound {
             between_bytes_timeout: options.between_bytes_timeout,
         };
         Box::new(async move {
-            let response = core.egress.send(&policy, request, options).await.map_err(wasi_error)?;
+            let (host, id) = (request.uri().host().map(str::to_owned), active.id);
+            let sent = core.egress.send(&policy, request, options).await;
+            let response = sent.map_err(|error| {
+                let (tenant, module) = (&active.module.tenant.name, &active.module.name);
+                tracing::info!(target: "fornax::outbound", request = %id, %tenant, %module, host, %error, "an outgoing request failed");
+                wasi_error(error)
+            })?;
             // A request counts as under way until its response body is gone.
             let response = response.map(|body| {
                 body.map_err(move |error| {
@@ -143,7 +149,6 @@ fn add_trace(request: &mut Request<WasiBody>, trace: Option<&HeaderValue>) {
 
 fn wasi_error(error: egress::Error) -> Error {
     use egress::Error as E;
-    tracing::debug!(%error, "an outgoing request failed");
     match error {
         E::Denied(_) => Error::HttpRequestDenied,
         E::AddressProhibited(_) => Error::DestinationIpProhibited,

@@ -52,6 +52,14 @@ impl CodeDir {
     }
 }
 
+impl CodeDir {
+    /// Removes the file of `key`. What is mapped of it stays.
+    pub(crate) fn remove(&self, key: &str) {
+        // At worst a file lies there until the next start.
+        let _ = fs::remove_file(self.dir.join(format!("{key}.{CODE}")));
+    }
+}
+
 /// A file that [`CodeDir::compile`] of this process wrote.
 #[derive(Debug)]
 pub(crate) struct Compiled {
@@ -81,7 +89,10 @@ impl Compiled {
                 false => Component::deserialize_file(engine, &self.path).map(Code::Component),
             }
         };
-        code.map_err(|error| failed("cannot load compiled code").internal(format!("{error:#}")))
+        code.map_err(|error| {
+            Error::new(Kind::Unprocessable, format!("the artifact needs more than an instance may have: {}", error.root_cause()))
+                .internal(format!("{error:#}"))
+        })
     }
 }
 

@@ -34,6 +34,12 @@ pub(crate) async fn assemble(guest: Guest, response: Response<WasiBody>, head_on
             Error::new(Kind::BadResponse, "the guest answered with an informational status").internal(parts.status.to_string())
         );
     }
+    // The one field of a connection's own that wasi:http lets a guest set.
+    parts.headers.remove(header::TE);
+    if parts.status == StatusCode::NO_CONTENT {
+        // RFC 9110, 8.6.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     let declared = content_length(&parts.headers);
     let bodiless = head_only || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let mut body = GuestBody::new(guest, body, declared, bodiless);
@@ -215,7 +221,7 @@ impl GuestBody {
                     }
                     Some(Err(error)) => {
                         self.failed = true;
-                        tracing::debug!(request = %self.guest.active.id, ?error, "the guest broke off its body");
+                        failure::report_late(&self.guest.active, &broken_off().internal(format!("{error:?}")));
                         Some(Err(BodyError::GuestEnded))
                     }
                 })
@@ -228,6 +234,8 @@ impl GuestBody {
         let timer = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
         std::task::ready!(timer.as_mut().poll(cx));
         self.failed = true;
+        let silent = Error::new(Kind::Deadline, "the guest's body was silent for too long");
+        failure::report_late(&self.guest.active, &silent);
         Poll::Ready(Some(Err(BodyError::Timeout)))
     }
 }

@@ -184,8 +184,12 @@ impl Queue {
             inner.turns.served(&active.module, active.meter.cpu_used().saturating_sub(used));
             match polled {
                 Poll::Pending => return drop(inner.jobs.insert(job.wake.id, job)),
-                // Nobody may be waiting any more.
-                Poll::Ready(result) => drop(job.result.send(result)),
+                Poll::Ready(result) => {
+                    // Who waits may be a guest of this very runner, which is woken under the lock.
+                    drop(inner);
+                    // Nobody may be waiting any more.
+                    drop(job.result.send(result));
+                }
             }
         }
         self.guests.fetch_sub(1, Ordering::Relaxed);

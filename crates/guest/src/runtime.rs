@@ -175,7 +175,13 @@ impl Runtime {
 
     /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it.
     pub fn retain(&self, used: &[Digest]) {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, _), _| used.contains(digest));
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, kind), _| {
+            let is_used = used.contains(digest);
+            if !is_used {
+                self.code.remove(&code_name(digest, *kind));
+            }
+            is_used
+        });
     }
 
     fn code(&self, artifact: &[u8], digest: Digest, scan: &Scan) -> Result<Code, Error> {
@@ -185,7 +191,7 @@ impl Runtime {
             return Ok(code.clone());
         }
         let engine = self.engines.get(scan.engine);
-        let name = format!("{digest}-{}", scan.engine.name());
+        let name = code_name(&digest, scan.engine);
         let code = self.code.compile(engine, artifact, scan.is_core, &name)?.load(engine)?;
         loaded().insert(key, code.clone());
         Ok(code)
@@ -196,6 +202,10 @@ impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Runtime")
     }
+}
+
+fn code_name(digest: &Digest, kind: EngineKind) -> String {
+    format!("{digest}-{}", kind.name())
 }
 
 /// An instance takes as many places as the scarcest thing it needs, measured in what the pool has for each place.

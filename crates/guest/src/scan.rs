@@ -84,6 +84,8 @@ struct Reader {
     is_async: bool,
     imports: Vec<String>,
     exports: Vec<String>,
+    /// Of a core module's exports, the functions.
+    functions: Vec<String>,
 }
 
 impl Reader {
@@ -120,8 +122,9 @@ impl Reader {
             Payload::ExportSection(section) if self.depth == 1 && self.is_core => {
                 for export in section {
                     let export = export?;
+                    self.exports.push(export.name.to_owned());
                     if export.kind == ExternalKind::Func {
-                        self.exports.push(export.name.to_owned());
+                        self.functions.push(export.name.to_owned());
                     }
                 }
             }
@@ -136,7 +139,7 @@ impl Reader {
         }
         let has = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
         let means = |ty: &&EntryType| match self.is_core {
-            true => ty.core_exports.iter().any(|name| self.exports.iter().any(|export| export == name)),
+            true => ty.core_exports.iter().any(|name| self.functions.iter().any(|export| export == name)),
             false => ty.exports.iter().any(|prefix| has(prefix)),
         };
         let entries: Vec<_> = ENTRIES.iter().filter(means).map(|ty| ty.entry).collect();

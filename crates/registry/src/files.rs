@@ -91,7 +91,7 @@ pub(crate) fn own_folder(folder: &Path) -> Result<File, Error> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-            tracing::info!(file = %entry.path().display(), "removing what an unfinished write left");
+            tracing::debug!(file = %entry.path().display(), "removing what an unfinished write left");
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }

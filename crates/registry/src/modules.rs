@@ -3,7 +3,7 @@
 //! The id is how the world knows a module, so it outlives bytes, versions and restarts. Versions count for each module, and
 //! only bytes that differ from the last ones make a new version: registering again what is there changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,14 @@ impl Modules {
             }
         };
         Ok(Self { folder: data.to_owned(), modules, _owned: owned })
+    }
+
+    /// Says which modules there will be, by tenant and name. Others that were registered before may be renamed from now on.
+    pub fn expect<'a>(&mut self, names: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let names: BTreeSet<_> = names.into_iter().map(|(tenant, name)| (tenant.to_owned(), name.to_owned())).collect();
+        for (name, module) in &mut self.modules {
+            module.live &= names.contains(name);
+        }
     }
 
     /// Registers the bytes of `digest` as the module `name` of `tenant`. When this returns, a power cut does not lose it.
@@ -183,7 +191,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<(String, String), Module>, String> {
     }
     let index: Index = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
     let mut modules = BTreeMap::new();
-    let mut ids = std::collections::BTreeSet::new();
+    let mut ids = BTreeSet::new();
     for row in index.modules {
         let name = format!("{}/{}", row.tenant, row.name);
         let id = ModuleId::parse(&row.id).filter(|id| ids.insert(*id));

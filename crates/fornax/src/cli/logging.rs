@@ -11,8 +11,8 @@ use super::Global;
 /// Overrides what `-v` and `-q` choose, in the syntax of `RUST_LOG`.
 const LOG_VARIABLE: &str = "FORNAX_LOG";
 
-/// What guests print is worth a line; what clients do wrong is not, unless asked for.
-const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error";
+/// What guests print is worth a line; what clients do wrong, and outgoing requests that fail, are not, unless asked for.
+const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error,fornax::outbound=error";
 
 /// Lines that wait for a slow reader: 8 KiB each at most.
 const LINES_WAITING_MAX: usize = 4096;
@@ -25,7 +25,13 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
         (_, true) => "error",
         _ => DEFAULT,
     };
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(chosen));
+    let wanted = std::env::var(LOG_VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let filter = wanted.map(|wanted| EnvFilter::try_new(&wanted).map_err(|error| (wanted, error))).transpose();
+    let filter = filter.unwrap_or_else(|(wanted, error)| {
+        super::say(&format!("warning: {LOG_VARIABLE}={wanted} is not understood ({error}); it is left out"));
+        None
+    });
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(chosen));
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(std::io::stderr());
     let lines = fmt().with_env_filter(filter).with_writer(writer).with_ansi(std::io::stderr().is_terminal());
     // A program that embeds the command line may have set up its own logging.

@@ -33,7 +33,7 @@ struct Global {
     /// Log lines as JSON
     #[arg(long, global = true)]
     json: bool,
-    /// Log what clients do wrong, too
+    /// Log what clients do wrong and outgoing requests that fail, too
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
     /// Log failures of the server only

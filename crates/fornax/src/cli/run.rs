@@ -71,7 +71,8 @@ pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
 
 async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     let mut signals = Signals::new()?;
-    if is_program(args)? {
+    refuse_address(&args.file)?;
+    if is_program(args) {
         return tokio::select! {
             code = run_once(args, global) => code,
             code = signals.next() => Ok(ExitCode::from(code)),
@@ -89,7 +90,10 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     loop {
         tokio::select! {
             _ = signals.next() => break,
-            () = changed(&mut watch) => reload(&mut server, args, global, &mut watch).await,
+            () = changed(&mut watch) => tokio::select! {
+                () = reload(&mut server, args, global, &mut watch) => {}
+                _ = signals.next() => break,
+            },
         }
     }
     let drained = tokio::select! {
@@ -102,18 +106,17 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the file is a program that is meant to run once, not to serve.
-fn is_program(args: &RunArgs) -> Result<bool, Error> {
+/// Whether the file is a program that is meant to run once, not to serve. What is wrong with it is said when it is published.
+fn is_program(args: &RunArgs) -> bool {
     if is_app(&args.file) || args.file.is_dir() || args.codec.is_some() {
-        return Ok(false);
+        return false;
     }
-    let artifact = registry::read_artifact(&args.file, registry::ARTIFACT_BYTES_MAX)?;
-    registry::kind_of(&artifact)?;
-    let entries = guest::entries(&artifact)?;
-    Ok(match args.entry.as_deref() {
-        Some(entry) => entry == Entry::Run.name(),
-        None => entries == [Entry::Run],
-    })
+    let artifact = registry::read_artifact(&args.file, registry::ARTIFACT_BYTES_MAX);
+    match (args.entry.as_deref(), artifact.and_then(|artifact| guest::entries(&artifact))) {
+        (_, Err(_)) => false,
+        (Some(entry), Ok(_)) => entry == Entry::Run.name(),
+        (None, Ok(entries)) => entries == [Entry::Run],
+    }
 }
 
 /// Runs a program on this process's standard streams, and ends as it does.
@@ -177,6 +180,9 @@ async fn changed(watch: &mut Option<Watch>) {
 
 async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
     let result = async {
+        if let Some(watch) = watch {
+            watch.refollow()?;
+        }
         let config = read_config(args, global)?;
         if let Some(watch) = watch {
             watch.follow(&watched_files(&args.file, &config))?;
@@ -236,6 +242,17 @@ fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Erro
         args: args.args.clone(),
         outbound: args.allow_hosts.clone(),
     })
+}
+
+/// Files only, so far: what looks like an address would be called a missing file.
+fn refuse_address(file: &Path) -> Result<(), Error> {
+    match file.to_str().and_then(|text| text.split_once("://")) {
+        Some((scheme, _)) => {
+            let text = format!("`{scheme}://…` is an address, and only local files can be run: download it first");
+            Err(Error::new(Kind::Unprocessable, text))
+        }
+        None => Ok(()),
+    }
 }
 
 fn is_app(file: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! Noticing that files changed.
 //!
 //! Folders are watched, not files: editors and builds replace a file by renaming another over it, and a watch on the file
-//! would stay with the old one.
+//! would stay with the old one. Builds also remove whole folders, and deployments switch symbolic links.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,10 @@ const SETTLED: Duration = Duration::from_millis(150);
 
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
+    files: Vec<PathBuf>,
     folders: BTreeSet<PathBuf>,
-    files: Arc<Mutex<BTreeSet<PathBuf>>>,
+    /// Whose change is a change: files, and whatever on the way to them may be replaced.
+    paths: Arc<Mutex<BTreeSet<PathBuf>>>,
     changed: Arc<Notify>,
 }
 
@@ -36,24 +38,36 @@ impl Watch {
             }
         });
         let watcher = watcher.map_err(failed)?;
-        let mut watch = Self { watcher, folders: BTreeSet::new(), files: watched, changed };
+        let mut watch = Self { watcher, files: Vec::new(), folders: BTreeSet::new(), paths: watched, changed };
         watch.follow(files)?;
         Ok(watch)
     }
 
+    /// Watches the same files anew. To be called before they are read: a folder that was removed and made anew is another one,
+    /// and what changed in it until now was not seen.
+    pub(super) fn refollow(&mut self) -> Result<(), Error> {
+        let files = std::mem::take(&mut self.files);
+        self.follow(&files)
+    }
+
     /// Watches these files from now on, and no others.
     pub(super) fn follow(&mut self, files: &[PathBuf]) -> Result<(), Error> {
-        let files: BTreeSet<PathBuf> = files.iter().map(|file| absolute(file)).collect();
-        let folders: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
-        for gone in self.folders.difference(&folders) {
+        self.files = files.to_vec();
+        for folder in std::mem::take(&mut self.folders) {
             // A folder that was removed cannot be unwatched, and need not be.
-            let _ = self.watcher.unwatch(gone);
+            let _ = self.watcher.unwatch(&folder);
         }
-        for new in folders.difference(&self.folders) {
-            self.watcher.watch(new, RecursiveMode::NonRecursive).map_err(failed)?;
+        let mut ways = Ways::default();
+        files.iter().for_each(|file| ways.add(file));
+        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = ways.paths;
+        for folder in ways.folders {
+            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.folders.insert(folder)),
+                // It has gone in this very moment, which is noticed where it was.
+                Err(_) if !folder.exists() => self.changed.notify_one(),
+                Err(error) => return Err(failed(error)),
+            }
         }
-        self.folders = folders;
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
         Ok(())
     }
 
@@ -64,16 +78,76 @@ impl Watch {
     }
 }
 
-/// The folder resolved, since that is how changes are reported; the file itself need not exist at the moment.
-fn absolute(file: &Path) -> PathBuf {
-    let name = file.file_name().unwrap_or_default();
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name)
+/// What to watch to see whatever may put other bytes behind a path.
+#[derive(Debug, Default)]
+struct Ways {
+    folders: BTreeSet<PathBuf>,
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Ways {
+    fn add(&mut self, file: &Path) {
+        let Ok(file) = std::path::absolute(file) else { return };
+        for path in file.ancestors() {
+            let Some(parent) = path.parent() else { break };
+            // Changes are reported by the name of the watched folder, which is where it really is.
+            let Ok(folder) = parent.canonicalize() else { continue };
+            let name = path.file_name().unwrap_or_default();
+            let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+            let is_missing = !path.exists();
+            // The file itself; a link on the way, which may be switched; the first part that is missing, which may come.
+            if path == file || is_link || is_missing {
+                self.paths.insert(folder.join(name));
+                self.folders.insert(folder.clone());
+            }
+            if is_link && let Ok(target) = path.canonicalize() {
+                self.folders.extend(target.parent().map(Path::to_owned));
+                self.paths.insert(target);
+            }
+            // The folder of the file may be removed, with it.
+            if path == file
+                && let (Some(above), Some(_)) = (folder.parent(), folder.file_name())
+            {
+                self.folders.insert(above.to_owned());
+                self.paths.insert(folder);
+            }
+        }
+    }
 }
 
 fn failed(error: notify::Error) -> Error {
     Error::new(Kind::Internal, "cannot watch for changes").caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_way_to_a_file_is_watched() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path().canonicalize().expect("it exists");
+        fs::create_dir_all(root.join("releases/1")).expect("a folder");
+        fs::write(root.join("releases/1/app.wasm"), b"").expect("a file");
+        symlink(root.join("releases/1"), root.join("current")).expect("a link");
+        let ways = |file: &str| {
+            let mut ways = Ways::default();
+            ways.add(&root.join(file));
+            let inside = |set: BTreeSet<PathBuf>| {
+                let inside = set.iter().filter_map(|path| path.strip_prefix(&root).ok());
+                inside.map(|path| path.display().to_string()).collect::<Vec<_>>()
+            };
+            (inside(ways.folders), inside(ways.paths))
+        };
+        let of = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(ways("releases/1/app.wasm"), (of(&["releases", "releases/1"]), of(&["releases/1", "releases/1/app.wasm"])));
+        let (folders, paths) = ways("current/app.wasm");
+        assert_eq!(folders, of(&["", "releases", "releases/1"]));
+        assert_eq!(paths, of(&["current", "releases/1", "releases/1/app.wasm"]));
+        // What does not exist is seen to come where something does.
+        assert_eq!(ways("build/out/app.wasm"), (of(&[""]), of(&["build"])));
+    }
 }

@@ -221,7 +221,7 @@ async fn serve(stream: std::net::TcpStream, service: Arc<Service>, mut draining:
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .header_read_timeout(None)
-        .serve_connection(socket, service_fn(|request| Arc::clone(&service).respond(Arc::clone(&clock), request)));
+        .serve_connection(socket, service_fn(|request| Service::begin(&service, &clock, request)));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

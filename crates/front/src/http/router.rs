@@ -67,7 +67,9 @@ fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
 fn is_host_and_port(text: &str) -> bool {
     let host = without_port(text);
     let port = text[host.len()..].strip_prefix(':');
-    !host.is_empty() && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok()))
+    !host.is_empty()
+        && port
+            .is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok()))
 }
 
 fn without_default_port(authority: &str) -> &str {
@@ -108,7 +110,19 @@ mod tests {
         assert_eq!(host("http://a.example/x", &["A.example"]).as_deref(), Ok("A.example"));
         assert_eq!(host("http://a.example:80/x", &["a.example"]).as_deref(), Ok("a.example"));
         assert_eq!(host("/", &["a:"]).as_deref(), Ok("a"), "an empty port is the default one (RFC 3986, 3.2.3)");
-        for bad in [&[][..], &["a", "b"], &["a b"], &[""], &["user@a"], &["a/b"], &["a:b"], &["a:99999"], &[":80"], &["[::1]:x"], &["a:-1"]] {
+        for bad in [
+            &[][..],
+            &["a", "b"],
+            &["a b"],
+            &[""],
+            &["user@a"],
+            &["a/b"],
+            &["a:b"],
+            &["a:99999"],
+            &[":80"],
+            &["[::1]:x"],
+            &["a:-1"],
+        ] {
             assert_eq!(host("/", bad), Err(Kind::BadRequest), "{bad:?}");
         }
         assert_eq!(host("http://a.example/x", &["b.example"]), Err(Kind::BadRequest));

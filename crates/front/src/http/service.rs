@@ -34,14 +34,24 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Begins a request: at once, since hyper looks at the socket again before it polls what this returns.
+    pub(crate) fn begin(
+        service: &Arc<Self>,
+        clock: &Arc<Clock>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> + use<> {
+        let is_ambiguous = clock.begin_request();
+        let request = request.map(|body| RequestBody::new(body, clock));
+        Arc::clone(service).respond(Arc::clone(clock), request, is_ambiguous)
+    }
+
     /// Answers one request; every failure is an answer too.
-    pub(crate) async fn respond(
+    async fn respond(
         self: Arc<Self>,
         clock: Arc<Clock>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
+        is_ambiguous: bool,
     ) -> Result<Response<TrackedBody>, Infallible> {
-        let is_ambiguous = clock.begin_request();
-        let request = request.map(|body| RequestBody::new(body, &clock));
         let has_body = !request.body().is_end_stream();
         let mut response = if is_ambiguous {
             let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");

@@ -12,7 +12,9 @@ mod wasio;
 
 use std::sync::Arc;
 
-use base::{Body, BodyError, BoxFuture, Call, Deadline, Entry, Error, Handler, Input, Kind, Limits, Reply, Via, strip_hop_by_hop};
+use base::{
+    Body, BodyError, BoxFuture, Call, Deadline, Entry, Error, Handler, Input, Kind, Limits, Reply, Via, strip_hop_by_hop,
+};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
