@@ -49,8 +49,10 @@ fn format() -> Result<()> {
     }
 }
 
+/// And the tests of the packages that guests share, which run here, not in a guest.
 fn lint(_: &[Guest]) -> Result<()> {
-    work::run(&mut go(&["vet", "./..."]))
+    work::run(&mut go(&["vet", "./..."]))?;
+    work::run(go(&["test", "./internal/..."]).env_remove("GOOS").env_remove("GOARCH"))
 }
 
 /// `go`, in the module. It takes the compiler that is installed and fetches nothing.

@@ -26,6 +26,11 @@ impl Query {
         self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
+    /// Every value of `key`.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
     /// The first value of `key` as a number; none where it is missing or not one.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.get(key)?.parse().ok()
