@@ -1,6 +1,5 @@
 //! A command that shows all it was given, the same for every kind of module that has a `main`.
 
-use std::hint::black_box;
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
 use std::{env, fs};
@@ -28,26 +27,8 @@ pub fn main() -> ExitCode {
     }
     eprintln!("command: done");
     if args.iter().any(|arg| arg == "trap") {
-        black_box(outer_function(1));
+        attack::trap();
     }
     let code: Option<u8> = args.iter().find_map(|arg| arg.strip_prefix("exit=")?.parse().ok());
     code.map_or(ExitCode::SUCCESS, ExitCode::from)
-}
-
-#[inline(never)]
-fn outer_function(depth: u32) -> u32 {
-    black_box(middle_function(black_box(depth) + 1)) + 1
-}
-
-#[inline(never)]
-fn middle_function(depth: u32) -> u32 {
-    black_box(inner_trap(black_box(depth) + 1)) + 1
-}
-
-#[inline(never)]
-fn inner_trap(depth: u32) -> u32 {
-    if black_box(depth) > 0 {
-        std::process::abort();
-    }
-    depth
 }
