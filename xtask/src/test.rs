@@ -15,8 +15,8 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 Usage: cargo xtask test [--fast] [-- FILTER…]
 
-Steps: format · tidy · Rust targets and guests · clippy with warnings denied, ours and the guests' · unit, seam and whole-program tests ·
-the demo, each of its requests once · `cargo deny`, where it is installed.
+Steps: format · tidy · languages of the guests, guests · clippy with warnings denied, linters of the guests · unit, seam and
+whole-program tests · the demo, each of its requests once · `cargo deny`, where it is installed.
 
   --fast        without clippy, demo and `cargo deny`
   -- FILTER…    only guests and tests; what follows goes to the test programs (`-- keyvalue`, `-- --nocapture`)
@@ -48,7 +48,7 @@ fn everything(args: &Args, counts: &mut Counts) -> Result<()> {
     guests::build(&mut steps)?;
     if slow {
         steps.step("clippy", clippy)?;
-        steps.step("clippy of the guests", clippy_guests)?;
+        steps.step("linters of the guests", guests::lint)?;
     }
     steps.step("tests", || tests(args.tail.as_deref().unwrap_or_default(), counts))?;
     if slow {
@@ -66,20 +66,13 @@ fn everything(args: &Args, counts: &mut Counts) -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    let advice = |error| format!("{error}\n`cargo fmt --all` puts it right, in the folder guests/ too");
-    work::run(&mut work::cargo(["fmt", "--all", "--check"])).map_err(advice)?;
-    work::run(work::cargo(["fmt", "--all", "--check"]).current_dir(work::root().join("guests"))).map_err(advice)
+    work::run(&mut work::cargo(["fmt", "--all", "--check"]))
+        .map_err(|error| format!("{error}\n`cargo fmt --all` puts it right"))?;
+    guests::format().map_err(|error| format!("{error}\n`cargo fmt --all` in guests/ and `gofmt -w .` in guests/go/ put it right"))
 }
 
 fn clippy() -> Result<()> {
     work::run(work::cargo(["clippy", "--workspace", "--all-targets"]).args(work::locked()).args(["--", "-D", "warnings"]))
-}
-
-/// In a directory of its own: clippy's artifacts and those of the build would push each other out.
-fn clippy_guests() -> Result<()> {
-    let mut cargo = work::cargo(["clippy", "--workspace", "--locked", "--release", "--", "-D", "warnings"]);
-    cargo.current_dir(work::root().join("guests")).env("CARGO_TARGET_DIR", work::target().join("guests-clippy"));
-    work::run(&mut cargo)
 }
 
 /// What the test programs count together.

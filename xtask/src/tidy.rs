@@ -49,6 +49,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("links", guides::links),
     ("guide-paths", guides::paths),
     ("guests-tested", text::guests_tested),
+    ("golden-tables", text::golden_tables),
 ];
 
 fn run(args: &[String]) -> Result<()> {
@@ -164,8 +165,8 @@ struct Repo {
     paths: Vec<String>,
     /// `cargo metadata --no-deps`.
     metadata: Value,
-    /// Names of the programs of `guests/`.
-    guests: Vec<String>,
+    /// The programs of `guests/`: names, and the files they come from.
+    guests: Vec<(String, String)>,
 }
 
 impl Repo {
@@ -180,7 +181,7 @@ impl Repo {
         Ok(Self {
             files: texts.collect(),
             metadata: serde_json::from_str(&metadata).map_err(|error| format!("`cargo metadata`: {error}"))?,
-            guests: crate::guests::list()?.into_iter().map(|guest| guest.name).collect(),
+            guests: crate::guests::list()?.into_iter().map(|guest| (guest.name, guest.source)).collect(),
             paths,
         })
     }

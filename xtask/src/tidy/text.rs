@@ -44,6 +44,9 @@ fn begins_path(line: &str, place: &str) -> bool {
     line.match_indices(place).any(|(at, _)| !line[..at].chars().next_back().is_some_and(inside))
 }
 
+/// Each of these tables is run by the whole-program tests, and so is the guest it is called after.
+const GOLDEN: &str = "guests/golden/";
+
 /// A guest no test runs proves nothing and breaks in silence.
 pub(super) fn guests_tested(repo: &Repo, report: &mut Report) {
     let tests: Vec<_> = repo
@@ -52,25 +55,26 @@ pub(super) fn guests_tested(repo: &Repo, report: &mut Report) {
         .filter(|file| file.is_rust() && file.under(&["crates/", "interfaces/"]))
         .filter(|file| file.under(&["crates/testkit/"]) || file.path.contains("/tests/"))
         .collect();
-    for guest in &repo.guests {
+    for (guest, source) in &repo.guests {
         let literal = format!("\"{guest}\"");
-        if !tests.iter().any(|file| file.text.contains(&literal)) {
-            let complaint =
-                format!("no test runs the guest {literal}; name it in crates/*/tests or interfaces/*/tests, or remove it");
-            report.add(&manifest(repo, guest), 1, complaint);
+        let tested = repo.exists(&format!("{GOLDEN}{guest}.toml")) || tests.iter().any(|file| file.text.contains(&literal));
+        if !tested {
+            let complaint = format!(
+                "no test runs the guest {literal}; write {GOLDEN}{guest}.toml, name it in crates/*/tests or interfaces/*/tests, or remove it"
+            );
+            report.add(source, 1, complaint);
         }
     }
 }
 
-/// The manifest of a guest.
-fn manifest(repo: &Repo, guest: &str) -> String {
-    let name = format!("name = \"{guest}\"");
-    let manifests = repo.files.iter().filter(|file| file.under(&["guests/"]) && file.path.ends_with("Cargo.toml"));
-    manifests
-        .filter(|file| file.text.lines().any(|line| line == name))
-        .map(|file| file.path.clone())
-        .next()
-        .unwrap_or_else(|| "guests/Cargo.toml".into())
+/// A table of no guest would be left out by the test as one of a language that is not installed.
+pub(super) fn golden_tables(repo: &Repo, report: &mut Report) {
+    for path in repo.paths.iter().filter(|path| path.starts_with(GOLDEN)) {
+        let name = path[GOLDEN.len()..].strip_suffix(".toml").unwrap_or_default();
+        if !repo.guests.iter().any(|(guest, _)| guest == name) {
+            report.add(path, 1, "is not called after a guest; tables are `<guest>.toml`");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,16 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn every_guest_is_named_by_a_test() {
+    fn every_guest_is_run_by_a_test() {
         let mut repo = Repo::of(&[
-            ("guests/hostile/loop/Cargo.toml", "[package]\nname = \"hostile-loop\"\n"),
-            ("guests/hello/Cargo.toml", "[package]\nname = \"hello\"\n"),
+            ("guests/golden/c-hello.toml", ""),
+            ("guests/golden/loop.toml", ""),
             ("crates/fornax/tests/http.rs", "serve(\"hello\")"),
             ("crates/fornax/src/main.rs", "\"hostile-loop\""),
         ]);
-        repo.guests = vec!["hello".into(), "hostile-loop".into()];
+        let sources = [
+            ("hello", "guests/hello/Cargo.toml"),
+            ("hostile-loop", "guests/hostile/loop/Cargo.toml"),
+            ("c-hello", "guests/c/c-hello.c"),
+        ];
+        repo.guests = sources.map(|(name, source)| (name.into(), source.into())).into();
         let mut report = Report::default();
         guests_tested(&repo, &mut report);
-        assert_eq!(report.lines(), ["guests/hostile/loop/Cargo.toml:1"]);
+        golden_tables(&repo, &mut report);
+        assert_eq!(report.lines(), ["guests/hostile/loop/Cargo.toml:1", "guests/golden/loop.toml:1"]);
     }
 }

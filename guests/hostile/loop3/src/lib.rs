@@ -1,6 +1,5 @@
 //! Never answers and never yields, in an asynchronous WASI 0.3 handler.
 
-use std::hint::black_box;
 use wasip3::http::types::{ErrorCode, Request, Response};
 
 struct Hostile;
@@ -9,9 +8,6 @@ wasip3::http::service::export!(Hostile);
 
 impl wasip3::exports::http::handler::Guest for Hostile {
     async fn handle(_request: Request) -> Result<Response, ErrorCode> {
-        let mut turns = 0u64;
-        loop {
-            turns = black_box(turns.wrapping_add(1));
-        }
+        attack::spin()
     }
 }

@@ -1,0 +1,57 @@
+//! What guests do to a host through every entry there is. The same code each time: what becomes of it must not depend on the entry.
+
+use std::hint::black_box;
+
+/// Taken at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Never comes back and never calls the host.
+pub fn spin() -> ! {
+    let mut turns = 0u64;
+    loop {
+        turns = black_box(turns.wrapping_add(1));
+    }
+}
+
+/// Takes and touches memory until there is no more, and then traps.
+pub fn take_memory() -> ! {
+    let mut chunks: Vec<Vec<u8>> = Vec::new();
+    loop {
+        let mut chunk = Vec::new();
+        chunk.try_reserve_exact(CHUNK_BYTES).unwrap();
+        chunk.resize(CHUNK_BYTES, 0xa5);
+        chunks.push(black_box(chunk));
+    }
+}
+
+/// Traps three calls deep, each of which has a name.
+pub fn trap() {
+    black_box(outer_function(1));
+}
+
+#[inline(never)]
+fn outer_function(depth: u32) -> u32 {
+    black_box(middle_function(black_box(depth) + 1)) + 1
+}
+
+#[inline(never)]
+fn middle_function(depth: u32) -> u32 {
+    black_box(inner_trap(black_box(depth) + 1)) + 1
+}
+
+#[inline(never)]
+fn inner_trap(depth: u32) -> u32 {
+    if black_box(depth) > 0 {
+        core::arch::wasm32::unreachable();
+    }
+    depth
+}
+
+/// Calls itself until the stack is full. Has work left after each call, so that no compiler makes a loop of it.
+#[inline(never)]
+pub fn descend(depth: u64) -> u64 {
+    if black_box(depth) == 0 {
+        return 1;
+    }
+    descend(depth + 1).wrapping_mul(3) ^ black_box(depth)
+}
