@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Method;
@@ -57,6 +58,11 @@ impl Pattern {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// How many segments lead to the folder, for a pattern that ends in `/*`.
+    pub fn folder_depth(&self) -> Option<usize> {
+        self.0.strip_suffix("/*").map(|folder| segments(folder).count())
+    }
 }
 
 /// One module that may answer a route, and how often.
@@ -70,11 +76,33 @@ pub struct Weighted {
     pub weight: u32,
 }
 
+/// Files that are served as they are. A name only: whoever serves them opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRoot {
+    /// The folder, or the one file.
+    pub path: PathBuf,
+    /// For a folder, how many segments of a request's path lead to it; none for one file.
+    pub depth: Option<usize>,
+    /// Whose files they are.
+    pub tenant: Arc<str>,
+}
+
 /// Who answers a route.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// One of these module versions; never empty, and the weights sum to more than 0.
     Modules(Vec<Weighted>),
+    /// Files, without a call.
+    Files(Arc<FileRoot>),
+}
+
+/// Who answers one request.
+#[derive(Clone, Debug)]
+pub enum Picked {
+    /// A module.
+    Module(Routed),
+    /// Files.
+    Files(Arc<FileRoot>),
 }
 
 /// Host, path and methods → target.
@@ -97,9 +125,12 @@ impl Route {
             || (*method == Method::HEAD && self.methods.contains(&Method::GET))
     }
 
-    /// Picks a version. `random` is any number; it is used only where there is a choice.
-    pub fn pick(&self, random: impl FnOnce() -> u64) -> Routed {
-        let Target::Modules(choices) = &self.target;
+    /// Picks who answers. `random` is any number; it is used only where there is a choice.
+    pub fn pick(&self, random: impl FnOnce() -> u64) -> Picked {
+        let choices = match &self.target {
+            Target::Modules(choices) => choices,
+            Target::Files(root) => return Picked::Files(Arc::clone(root)),
+        };
         let chosen = match choices.as_slice() {
             [only] => only,
             many => {
@@ -116,7 +147,7 @@ impl Route {
                     .unwrap_or(&many[0])
             }
         };
-        Routed { module: Arc::clone(&chosen.module), entry: chosen.entry }
+        Picked::Module(Routed { module: Arc::clone(&chosen.module), entry: chosen.entry })
     }
 }
 
@@ -286,9 +317,16 @@ mod tests {
         }
     }
 
+    fn picked(route: &Route, random: u64) -> String {
+        match route.pick(|| random) {
+            Picked::Module(routed) => routed.module.name.to_string(),
+            Picked::Files(root) => root.path.display().to_string(),
+        }
+    }
+
     fn name_of(found: Found<'_>) -> String {
         match found {
-            Found::Route(route) => route.pick(|| 0).module.name.to_string(),
+            Found::Route(route) => picked(route, 0),
             Found::OtherMethods(methods) => format!("only {methods:?}"),
             Found::Nothing => "nothing".to_owned(),
         }
@@ -350,6 +388,18 @@ mod tests {
     }
 
     #[test]
+    fn files_are_a_target_and_know_where_their_folder_begins() {
+        let root = FileRoot { path: "/srv/public".into(), depth: Some(1), tenant: "t".into() };
+        let files = Route { target: Target::Files(Arc::new(root)), ..route(None, "/static/*", &[], "unused") };
+        let table = RouteTable::build(vec![files, route(None, "/static/app", &[], "app")]).expect("no collisions");
+        assert_eq!(name_of(table.find("", "/static/a.css", &Method::GET)), "/srv/public");
+        assert_eq!(name_of(table.find("", "/static/app", &Method::GET)), "app");
+        for (pattern, depth) in [("/*", Some(0)), ("/static/*", Some(1)), ("/u/{id}/*", Some(2)), ("/a", None)] {
+            assert_eq!(Pattern::parse(pattern).expect("a good pattern").folder_depth(), depth, "{pattern}");
+        }
+    }
+
+    #[test]
     fn bad_patterns_are_explained() {
         for text in ["", "users", "/a*b", "/*/b", "/{", "/a{b}", "/{}"] {
             Pattern::parse(text).expect_err(text);
@@ -360,7 +410,7 @@ mod tests {
     fn weights_spread_calls() {
         let choice = |name, weight| Weighted { module: module("t", name), entry: Entry::Http, weight };
         let route = Route { target: Target::Modules(vec![choice("a", 1), choice("b", 3)]), ..route(None, "/", &[], "unused") };
-        let names: Vec<_> = (0..8).map(|n| route.pick(|| n).module.name.to_string()).collect();
+        let names: Vec<_> = (0..8).map(|n| picked(&route, n)).collect();
         assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
     }
 }

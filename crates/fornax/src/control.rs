@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::{Digest, Entry, Error, Kind, ModuleVersion, Route, RouteTable, Snapshot, Target, Tenant, TenantLimits, Weighted};
+use base::{
+    Digest, Entry, Error, FileRoot, Kind, ModuleVersion, Route, RouteTable, Snapshot, Target, Tenant, TenantLimits, Weighted,
+};
 use front::Road;
 use guest::{BackendTable, Backends, Directory, Interface, Prepared, Runtime};
 use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules};
@@ -77,7 +79,7 @@ impl Control {
             let next = self.publish(&name, module, &tenants, &backends).await?;
             published.insert(name, next);
         }
-        let routes = config.routes.iter().map(|route| target(route, &published)).collect::<Result<_, _>>()?;
+        let routes = config.routes.iter().map(|route| self::route(route, &published)).collect::<Result<_, _>>()?;
         let routes = RouteTable::build(routes).map_err(|error| unprocessable(error.to_string()))?;
         self.generation += 1;
         let used: Vec<Digest> = published.values().map(|p| p.version.digest).collect();
@@ -215,9 +217,25 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
     })
 }
 
+fn route(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result<Route, Error> {
+    let target = match &route.target {
+        config::Target::Modules(targets) => Target::Modules(weighted(route, targets, published)?),
+        config::Target::Files(path) => Target::Files(Arc::new(FileRoot {
+            path: path.clone(),
+            depth: route.path.folder_depth(),
+            tenant: route.tenant.as_str().into(),
+        })),
+    };
+    Ok(Route { host: route.host.clone(), path: route.path.clone(), methods: route.methods.clone(), target })
+}
+
 /// The HTTP trigger picks the `http` entry of each module of a route.
-fn target(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result<Route, Error> {
-    let choices = route.targets.iter().map(|(name, weight)| {
+fn weighted(
+    route: &config::Route,
+    targets: &[(String, u32)],
+    published: &BTreeMap<Name, Published>,
+) -> Result<Vec<Weighted>, Error> {
+    let choices = targets.iter().map(|(name, weight)| {
         let key: Name = (route.tenant.as_str().into(), name.as_str().into());
         let module = published
             .get(&key)
@@ -233,12 +251,7 @@ fn target(route: &config::Route, published: &BTreeMap<Name, Published>) -> Resul
         }
         Ok(Weighted { module, entry: Entry::Http, weight: *weight })
     });
-    Ok(Route {
-        host: route.host.clone(),
-        path: route.path.clone(),
-        methods: route.methods.clone(),
-        target: Target::Modules(choices.collect::<Result<_, _>>()?),
-    })
+    choices.collect()
 }
 
 fn unprocessable(text: String) -> Error {

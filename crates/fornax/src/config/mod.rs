@@ -46,7 +46,7 @@ pub struct Config {
     pub server: Server,
     /// Quotas of every tenant that has some or owns a module.
     pub tenants: BTreeMap<String, TenantLimits>,
-    /// At least one; unique by tenant and name, and by id.
+    /// Unique by tenant and name, and by id. At least one, unless there are routes that need none.
     pub modules: Vec<Module>,
     /// In the order of the file. Whether two collide is found when the table is built.
     pub routes: Vec<Route>,
@@ -139,7 +139,7 @@ pub struct Dir {
 /// `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The owner of the targets.
+    /// The owner of the target.
     pub tenant: String,
     /// `example.com`, `*.example.com`, or none for every host; in lower case.
     pub host: Option<String>,
@@ -147,8 +147,18 @@ pub struct Route {
     pub path: Pattern,
     /// The methods; empty for all.
     pub methods: Vec<http::Method>,
+    /// Who answers.
+    pub target: Target,
+}
+
+/// Who answers a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
     /// Names of modules of the tenant, which exist, and their weights, which are more than 0. Never empty.
-    pub targets: Vec<(String, u32)>,
+    Modules(Vec<(String, u32)>),
+    /// A folder, where the path ends in `/*`, else one file; absolute, and it was there when the configuration was read.
+    /// Symbolic links are kept, so that one that is switched is seen at once.
+    Files(PathBuf),
 }
 
 /// `[backend.NAME]`.

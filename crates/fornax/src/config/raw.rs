@@ -123,6 +123,7 @@ pub(super) struct Route {
     pub(super) tenant: Option<Text>,
     pub(super) module: Option<Text>,
     pub(super) modules: Option<Spanned<Vec<Target>>>,
+    pub(super) files: Option<Text>,
 }
 
 #[derive(Deserialize)]

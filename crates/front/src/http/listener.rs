@@ -91,7 +91,7 @@ impl Http {
         let cores = Arc::new(cores);
         let (accept, stop) = start_thread("fornax-accept".to_owned()).map_err(failed)?;
         threads.push(stop);
-        let service = Arc::new(Service { road, options });
+        let service = Arc::new(Service::new(road, options));
         let mut addresses = Vec::new();
         let mut stop_accepting = Vec::new();
         for listener in listeners {

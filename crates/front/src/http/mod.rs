@@ -5,6 +5,8 @@
 //! keep slow clients from holding anything.
 
 mod clock;
+mod conditions;
+mod files;
 mod head;
 mod io;
 mod listener;

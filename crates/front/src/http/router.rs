@@ -1,6 +1,6 @@
 //! Host, path, method → who shall answer.
 
-use base::{Error, Found, Kind, Routed, Snapshot};
+use base::{Error, Found, Kind, Picked, Snapshot};
 use http::{HeaderValue, Request, header};
 
 /// Longest request target: what browsers and proxies agree to carry.
@@ -11,7 +11,7 @@ const URI_BYTES_MAX: usize = 8 << 10;
 const FIELDS_BYTES_MAX: usize = 64 << 10;
 
 /// Finds the target, or the error and, for 405, the methods that would do.
-pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>) -> Result<Routed, (Error, Option<HeaderValue>)> {
+pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>) -> Result<Picked, (Error, Option<HeaderValue>)> {
     let host = host_of(request).map_err(|error| (error, None))?;
     let path = request.uri().path();
     if !path.starts_with('/') {

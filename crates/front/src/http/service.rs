@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use base::{Body, BodyError, BodyFault, Error, Input, Kind, Outcome, Reply, RequestId, limit_body, strip_hop_by_hop};
+use base::{
+    Body, BodyError, BodyFault, Error, FileRoot, Input, Kind, Outcome, Picked, Reply, RequestId, Routed, limit_body,
+    strip_hop_by_hop,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -14,6 +17,7 @@ use hyper::body::Incoming;
 
 use crate::Road;
 use crate::http::clock::{Clock, Phase};
+use crate::http::files::Files;
 use crate::http::listener::HttpOptions;
 use crate::http::router;
 use crate::reply::error_response;
@@ -26,9 +30,14 @@ const BODY_IDLE: Duration = Duration::from_secs(10);
 pub(crate) struct Service {
     pub(crate) road: Road,
     pub(crate) options: HttpOptions,
+    files: Files,
 }
 
 impl Service {
+    pub(crate) fn new(road: Road, options: HttpOptions) -> Self {
+        Self { road, options, files: Files::new() }
+    }
+
     /// Answers one request; every failure is an answer too.
     pub(crate) async fn respond(
         self: Arc<Self>,
@@ -41,7 +50,7 @@ impl Service {
         } else if let Some(response) = self.own_page(&request) {
             response
         } else {
-            self.call(request).await
+            self.answer(request).await
         };
         Ok(response.map(|body| TrackedBody { body, clock }))
     }
@@ -64,9 +73,9 @@ impl Service {
         None
     }
 
-    async fn call(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let routed = match router::route(&self.road.snapshots.load(), &request) {
-            Ok(routed) => routed,
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let picked = match router::route(&self.road.snapshots.load(), &request) {
+            Ok(picked) => picked,
             Err((error, allow)) => {
                 if error.kind == Kind::BadRequest {
                     return self.refuse_and_close(&error);
@@ -78,6 +87,26 @@ impl Service {
                 return response;
             }
         };
+        match picked {
+            Picked::Module(routed) => self.call(routed, request).await,
+            // Boxed, so that calls do not carry the room for what they never do.
+            Picked::Files(root) => Box::pin(self.send_file(root, request)).await,
+        }
+    }
+
+    async fn send_file(&self, root: Arc<FileRoot>, request: Request<Incoming>) -> Response<Body> {
+        let tenant = Arc::clone(&root.tenant);
+        match self.files.answer(root, request.into_parts().0).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let mut response = self.refuse(&refusal.error, RequestId::next(), &tenant, "");
+                response.headers_mut().extend(refusal.field);
+                response
+            }
+        }
+    }
+
+    async fn call(&self, routed: Routed, mut request: Request<Incoming>) -> Response<Body> {
         let module = Arc::clone(&routed.module);
         let refuse = |error: &Error, id, admitted: Option<Instant>| {
             let waited = admitted.map_or(Duration::ZERO, |at| at.elapsed());
