@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -116,6 +117,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// Who answers.
     pub target: Target,
+    /// How long a module's answer may be given again, where it may.
+    pub cache_ttl: Option<Duration>,
 }
 
 impl Route {
@@ -314,6 +317,7 @@ mod tests {
             path: Pattern::parse(path).expect("a good pattern"),
             methods: methods.to_vec(),
             target: Target::Modules(vec![Weighted { module: module("t", name), entry: Entry::Http, weight: 1 }]),
+            cache_ttl: None,
         }
     }
 

@@ -226,7 +226,13 @@ fn route(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result
             tenant: route.tenant.as_str().into(),
         })),
     };
-    Ok(Route { host: route.host.clone(), path: route.path.clone(), methods: route.methods.clone(), target })
+    Ok(Route {
+        host: route.host.clone(),
+        path: route.path.clone(),
+        methods: route.methods.clone(),
+        target,
+        cache_ttl: route.cache_ttl,
+    })
 }
 
 /// The HTTP trigger picks the `http` entry of each module of a route.

@@ -17,7 +17,9 @@ use toml::{Spanned, Value};
 use super::error::Origin;
 use super::raw::{self, Text};
 use super::units::{self, ExpandError};
-use super::{BUILT_IN_BACKENDS, Backend, Config, ConfigError, DEFAULT_TENANT, Dir, Module, Route, Server, SingleOptions, Target};
+use super::{
+    BUILT_IN_BACKENDS, Backend, Cache, Config, ConfigError, DEFAULT_TENANT, Dir, Module, Route, Server, SingleOptions, Target,
+};
 
 /// Longer than any log column, metric label or key prefix likes, and no name a person types.
 const NAME_CHARS_MAX: usize = 64;
@@ -30,6 +32,11 @@ const ENV_ENTRY_BYTES_MAX: usize = 4 << 10;
 
 /// Whatever stops us has lost its patience long before.
 const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// What one process may keep of answers: the size is memory, and a look at the oldest of a million takes no longer than of a
+/// thousand.
+const CACHE_BYTES_MAX: u64 = 16 << 30;
+const CACHE_ENTRIES_MAX: u32 = 1_000_000;
 
 const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
 pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
@@ -245,6 +252,17 @@ impl Build<'_> {
             grace: self.duration(raw.grace.as_ref(), "grace", Duration::ZERO..=GRACE_MAX)?.unwrap_or(default.grace),
             health,
             metrics,
+            cache: self.cache(&raw.cache)?,
+        })
+    }
+
+    fn cache(&self, raw: &raw::Cache) -> Checked<Cache> {
+        let default = Cache::default();
+        let size_bytes = self.size(raw.size.as_ref(), "size", 1..=CACHE_BYTES_MAX, default.size_bytes)?;
+        Ok(Cache {
+            size_bytes,
+            entries: self.whole(raw.entries.as_ref(), "entries", 1..=CACHE_ENTRIES_MAX, default.entries)?,
+            entry_bytes: self.size(raw.entry.as_ref(), "entry", 1..=size_bytes, default.entry_bytes.min(size_bytes))?,
         })
     }
 
@@ -490,6 +508,7 @@ fn route_to_all(module: &Module) -> Route {
         path: Pattern::parse("/*").expect("a pattern"),
         methods: Vec::new(),
         target: Target::Modules(vec![(module.name.clone(), 1)]),
+        cache_ttl: None,
     }
 }
 

@@ -67,6 +67,26 @@ pub struct Server {
     pub health: Option<String>,
     /// The path of the metrics.
     pub metrics: Option<String>,
+    /// How much of answers is kept, for the routes that say so.
+    pub cache: Cache,
+}
+
+/// `[server] cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// All stored answers together.
+    pub size_bytes: u64,
+    /// Stored answers.
+    pub entries: u32,
+    /// The largest body that is stored; never more than `size_bytes`.
+    pub entry_bytes: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        // Half of what one instance may take; a thousand addresses. Anything larger is a download, and a file's work.
+        Self { size_bytes: 64 << 20, entries: 1024, entry_bytes: 1 << 20 }
+    }
 }
 
 impl Default for Server {
@@ -78,6 +98,7 @@ impl Default for Server {
             grace: Duration::from_secs(30),
             health: None,
             metrics: None,
+            cache: Cache::default(),
         }
     }
 }
@@ -149,6 +170,8 @@ pub struct Route {
     pub methods: Vec<http::Method>,
     /// Who answers.
     pub target: Target,
+    /// How long an answer of a module may be given again; more than 0.
+    pub cache_ttl: Option<Duration>,
 }
 
 /// Who answers a route.

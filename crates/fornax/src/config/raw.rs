@@ -68,6 +68,16 @@ pub(super) struct Server {
     pub(super) grace: Option<Spanned<Value>>,
     pub(super) health: Option<Text>,
     pub(super) metrics: Option<Text>,
+    #[serde(default)]
+    pub(super) cache: Cache,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cache {
+    pub(super) size: Option<Spanned<Value>>,
+    pub(super) entries: Option<Spanned<i64>>,
+    pub(super) entry: Option<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +134,13 @@ pub(super) struct Route {
     pub(super) module: Option<Text>,
     pub(super) modules: Option<Spanned<Vec<Target>>>,
     pub(super) files: Option<Text>,
+    pub(super) cache: Option<Spanned<RouteCache>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteCache {
+    pub(super) ttl: Spanned<Value>,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{Limits, ModuleId, TenantLimits};
 
-use super::{Config, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag};
+use super::{Cache, Config, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag};
 
 const EXAMPLE: &str = include_str!("example.toml");
 
@@ -77,6 +77,7 @@ fn the_example_has_every_key() {
     assert_eq!(config.server.grace, Duration::from_secs(30));
     assert_eq!(config.server.health.as_deref(), Some("/healthz"));
     assert_eq!(config.server.metrics.as_deref(), Some("/metrics"));
+    assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
     let quotas = TenantLimits { in_flight: 64, queue: 128, queue_wait: Duration::from_millis(500) };
     assert_eq!(config.tenants, BTreeMap::from([(text("acme"), quotas)]));
 
@@ -109,6 +110,7 @@ fn the_example_has_every_key() {
     assert_eq!((to_both.path.as_str(), to_both.host.as_deref()), ("/cart/*", Some("shop.example.com")));
     assert_eq!((to_both.methods.as_slice(), targets(to_both)), ([http::Method::GET, http::Method::POST].as_slice(), &both[..]));
     assert_eq!((to_one.path.as_str(), to_one.host.as_deref(), targets(to_one)), ("/next/{id}", None, &one[..]));
+    assert_eq!((to_both.cache_ttl, to_one.cache_ttl), (None, Some(Duration::from_secs(600))));
     assert_eq!((folder.path.as_str(), &folder.target), ("/static/*", &Target::Files(root.join("public"))));
     assert_eq!((file.path.as_str(), &file.target), ("/logo.svg", &Target::Files(root.join("public/logo.svg"))));
 
@@ -287,6 +289,24 @@ const BAD_ROUTES: &[(&str, &str)] = &[
     (
         "[[route]]\npath = '/a/*'\nfiles = 'a.wasm'",
         "not a directory: `a.wasm` in fornax.toml at line 3, column 9; a path that ends in `/*` serves a folder",
+    ),
+    (
+        "[[route]]\npath = '/*'\nfiles = 'public'\ncache = { ttl = '1s' }",
+        "`cache` of a route without a module in fornax.toml at line 4, column 9; it keeps answers of guests; remove it",
+    ),
+    (
+        "A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\ncache = { ttl = '0s' }",
+        "`ttl` must be more than 0 in fornax.toml at line 7, column 17",
+    ),
+    ("A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\ncache = {}", "missing key `ttl` in fornax.toml at line 7, column 9"),
+    (
+        "A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\ncache = { ttl = '2years' }",
+        "`ttl` over its cap of 30days in fornax.toml at line 7, column 17",
+    ),
+    ("[server]\ncache = { entries = 0 }\nA_MODULE", "`entries` not between 1 and 1000000 in fornax.toml at line 2, column 21"),
+    (
+        "[server]\ncache = { size = '1KiB', entry = '2KiB' }\nA_MODULE",
+        "`entry` over its cap of 1 KiB in fornax.toml at line 2, column 34",
     ),
     (
         "[[route]]\npath = '/a'\nfiles = 'public'",

@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Road;
+use crate::http::cache::CacheOptions;
 use crate::http::clock::{Clock, Phase};
 use crate::http::io::Socket;
 use crate::http::service::Service;
@@ -52,6 +53,8 @@ pub struct HttpOptions {
     pub health: Option<String>,
     /// Where metrics are answered.
     pub metrics: Option<String>,
+    /// How much of answers is kept, for routes that say so.
+    pub cache: CacheOptions,
 }
 
 /// HTTP being served. Dropping it closes everything at once.

@@ -4,6 +4,7 @@
 //! so a request crosses no thread and no queue. See `listener` for how connections are spread, `io` for the timers that
 //! keep slow clients from holding anything.
 
+mod cache;
 mod clock;
 mod conditions;
 mod files;
@@ -12,5 +13,8 @@ mod io;
 mod listener;
 mod router;
 mod service;
+#[cfg(test)]
+mod tests_support;
 
+pub use cache::CacheOptions;
 pub use listener::{Http, HttpOptions};

@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base::Pattern;
 use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{Build, Checked, Known, Route, Target};
+
+/// Answers are kept in memory: few processes live longer.
+const CACHE_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 impl Build<'_> {
     pub(super) fn route(&self, raw: &Spanned<raw::Route>, known: &Known<'_>) -> Checked<Route> {
@@ -20,11 +24,23 @@ impl Build<'_> {
             self.origin.error(raw.path.span(), what)
         })?;
         let target = self.target(at, raw, &path, &tenant, known)?;
+        let cache_ttl = match (&raw.cache, &target) {
+            (None, _) => None,
+            (Some(cache), Target::Modules(_)) => {
+                let ttl = Some(&cache.get_ref().ttl);
+                self.duration(ttl, "ttl", Duration::from_nanos(1)..=CACHE_TTL_MAX)?
+            }
+            (Some(cache), _) => {
+                let error = self.origin.error(cache.span(), "`cache` of a route without a module");
+                return Err(error.hint("it keeps answers of guests; remove it"));
+            }
+        };
         Ok(Route {
             host: raw.host.as_ref().map(|text| self.host(text)).transpose()?,
             path,
             methods: raw.methods.iter().map(|text| self.method(text)).collect::<Checked<_>>()?,
             target,
+            cache_ttl,
             tenant,
         })
     }
