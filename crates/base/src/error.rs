@@ -66,16 +66,20 @@ macro_rules! kinds {
 kinds! {
     /// The request is not one this server can read.
     BadRequest = "bad-request", 400, Client;
-    /// No route for this host and path.
+    /// No route for this host and path, or no such file.
     NotFound = "not-found", 404, Client;
     /// A route for the path, but not for this method.
     MethodNotAllowed = "method-not-allowed", 405, Client;
     /// The client was too slow to send its request.
     RequestTimeout = "request-timeout", 408, Client;
+    /// The file is not the one the request insists on.
+    PreconditionFailed = "precondition-failed", 412, Client;
     /// The request body is over its limit.
     BodyTooLarge = "body-too-large", 413, Client;
     /// The request target is over 8 KiB.
     UriTooLong = "uri-too-long", 414, Client;
+    /// The file has none of the bytes the request asks for.
+    RangeNotSatisfiable = "range-not-satisfiable", 416, Client;
     /// The artifact cannot be published.
     Unprocessable = "unprocessable", 422, Guest;
     /// The request head is over 64 KiB or 100 fields.

@@ -31,6 +31,6 @@ pub use id::{Digest, ModuleId, RequestId};
 pub use limits::{Limits, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};
 pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
-pub use routes::{Found, Pattern, PatternError, Route, RouteTable, Target, Weighted};
+pub use routes::{FileRoot, Found, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};
 pub use snapshot::{Snapshot, Snapshots};
 pub use tenant::Tenant;

@@ -69,6 +69,8 @@ pub struct Metrics {
     cpu_seconds: Family<ModuleLabels, Counter<f64, AtomicU64>>,
     duration_seconds: Family<ModuleLabels, Histogram>,
     errors: Family<ErrorLabels, Counter>,
+    cache_hits: Family<ModuleLabels, Counter>,
+    cache_misses: Family<ModuleLabels, Counter>,
     /// Calls in flight; set by who renders.
     pub in_flight: Gauge,
     /// Open connections.
@@ -88,6 +90,8 @@ impl Metrics {
             cpu_seconds: Family::default(),
             duration_seconds: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_S)),
             errors: Family::default(),
+            cache_hits: Family::default(),
+            cache_misses: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             guests_moved: Counter::default(),
@@ -98,6 +102,8 @@ impl Metrics {
         registry.register("guest_cpu_seconds", "Time guests computed", metrics.cpu_seconds.clone());
         registry.register("call_duration_seconds", "Admission to response head", metrics.duration_seconds.clone());
         registry.register("errors", "Failures by kind and who must act", metrics.errors.clone());
+        registry.register("cache_hits", "Requests answered from the cache", metrics.cache_hits.clone());
+        registry.register("cache_misses", "Requests the cache had no answer for", metrics.cache_misses.clone());
         registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
@@ -114,6 +120,8 @@ impl Metrics {
             ok: self.calls.get_or_create_owned(&ok),
             cpu_seconds: self.cpu_seconds.get_or_create_owned(&labels),
             duration_seconds: self.duration_seconds.get_or_create_owned(&labels),
+            cache_hits: self.cache_hits.get_or_create_owned(&labels),
+            cache_misses: self.cache_misses.get_or_create_owned(&labels),
             labels,
             all: Arc::clone(self),
         })
@@ -149,6 +157,8 @@ pub struct ModuleMetrics {
     ok: Counter,
     cpu_seconds: Counter<f64, AtomicU64>,
     duration_seconds: Histogram,
+    cache_hits: Counter,
+    cache_misses: Counter,
 }
 
 impl ModuleMetrics {
@@ -168,6 +178,21 @@ impl ModuleMetrics {
     /// Counts the time a guest computed, when it has ended.
     pub fn computed(&self, cpu: Duration) {
         self.cpu_seconds.inc_by(cpu.as_secs_f64());
+    }
+
+    /// Counts a request that was answered from the cache: no call.
+    pub fn cache_hit(&self) {
+        self.cache_hits.inc();
+    }
+
+    /// Counts a request of a route with a cache that the cache had no answer for.
+    pub fn cache_miss(&self) {
+        self.cache_misses.inc();
+    }
+
+    /// Hits and misses so far.
+    pub fn cache_counts(&self) -> (u64, u64) {
+        (self.cache_hits.get(), self.cache_misses.get())
     }
 
     /// Counts a failure that no answer carries.
@@ -191,8 +216,14 @@ mod tests {
         let module = metrics.module("acme", "hello");
         module.answered(Outcome::Status(204), Duration::from_millis(1));
         module.answered(Outcome::Failed(Kind::Trap), Duration::from_millis(1));
+        module.cache_hit();
+        module.cache_miss();
+        module.cache_miss();
+        assert_eq!(module.cache_counts(), (1, 2));
         let text = metrics.render();
         for line in [
+            r#"fornax_cache_hits_total{tenant="acme",module="hello"} 1"#,
+            r#"fornax_cache_misses_total{tenant="acme",module="hello"} 2"#,
             r#"fornax_calls_total{tenant="acme",module="hello",outcome="2xx"} 1"#,
             r#"fornax_calls_total{tenant="acme",module="hello",outcome="trap"} 1"#,
             r#"fornax_call_duration_seconds_count{tenant="acme",module="hello"} 2"#,

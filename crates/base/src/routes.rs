@@ -7,7 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -80,9 +82,14 @@ impl Pattern {
     /// A path that matches, split in two: what names the module, and the rest, which begins with `/` or is empty. `/*` is the
     /// rest; a pattern without it matches as a whole.
     pub fn split<'a>(&self, path: &'a str) -> (&'a str, &'a str) {
-        let Some(folder) = self.0.strip_suffix("/*") else { return (path, "") };
-        let slashes = path.match_indices('/').map(|(at, _)| at).nth(folder.matches('/').count());
+        let Some(depth) = self.folder_depth() else { return (path, "") };
+        let slashes = path.match_indices('/').map(|(at, _)| at).nth(depth);
         path.split_at(slashes.unwrap_or(path.len()))
+    }
+
+    /// How many segments lead to the folder, for a pattern that ends in `/*`.
+    pub fn folder_depth(&self) -> Option<usize> {
+        self.0.strip_suffix("/*").map(|folder| segments(folder).count())
     }
 }
 
@@ -97,11 +104,33 @@ pub struct Weighted {
     pub weight: u32,
 }
 
+/// Files that are served as they are. A name only: whoever serves them opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRoot {
+    /// The folder, or the one file.
+    pub path: PathBuf,
+    /// For a folder, how many segments of a request's path lead to it; none for one file.
+    pub depth: Option<usize>,
+    /// Whose files they are.
+    pub tenant: Arc<str>,
+}
+
 /// Who answers a route.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// One of these module versions; never empty, and the weights sum to more than 0.
     Modules(Vec<Weighted>),
+    /// Files, without a call.
+    Files(Arc<FileRoot>),
+}
+
+/// Who answers one request.
+#[derive(Clone, Debug)]
+pub enum Picked {
+    /// A module.
+    Module(Routed),
+    /// Files.
+    Files(Arc<FileRoot>),
 }
 
 /// Host, path and methods → target.
@@ -115,6 +144,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// Who answers.
     pub target: Target,
+    /// How long a module's answer may be given again, where it may.
+    pub cache_ttl: Option<Duration>,
 }
 
 impl Route {
@@ -124,9 +155,12 @@ impl Route {
             || (*method == Method::HEAD && self.methods.contains(&Method::GET))
     }
 
-    /// Picks a version. `random` is any number; it is used only where there is a choice.
-    pub fn pick(self: &Arc<Self>, peer: Option<SocketAddr>, random: impl FnOnce() -> u64) -> Routed {
-        let Target::Modules(choices) = &self.target;
+    /// Picks who answers. `random` is any number; it is used only where there is a choice.
+    pub fn pick(self: &Arc<Self>, peer: Option<SocketAddr>, random: impl FnOnce() -> u64) -> Picked {
+        let choices = match &self.target {
+            Target::Modules(choices) => choices,
+            Target::Files(root) => return Picked::Files(Arc::clone(root)),
+        };
         let chosen = match choices.as_slice() {
             [only] => only,
             many => {
@@ -144,7 +178,7 @@ impl Route {
             }
         };
         let via = Via { route: Some(Arc::clone(self)), peer };
-        Routed { module: Arc::clone(&chosen.module), entry: chosen.entry, via }
+        Picked::Module(Routed { module: Arc::clone(&chosen.module), entry: chosen.entry, via })
     }
 }
 
@@ -311,12 +345,20 @@ mod tests {
             path: Pattern::parse(path).expect("a good pattern"),
             methods: methods.to_vec(),
             target: Target::Modules(vec![Weighted { module: module("t", name), entry: Entry::Http, weight: 1 }]),
+            cache_ttl: None,
+        }
+    }
+
+    fn picked(route: &Arc<Route>, random: u64) -> String {
+        match route.pick(None, || random) {
+            Picked::Module(routed) => routed.module.name.to_string(),
+            Picked::Files(root) => root.path.display().to_string(),
         }
     }
 
     fn name_of(found: Found<'_>) -> String {
         match found {
-            Found::Route(route) => route.pick(None, || 0).module.name.to_string(),
+            Found::Route(route) => picked(route, 0),
             Found::OtherMethods(methods) => format!("only {methods:?}"),
             Found::Nothing => "nothing".to_owned(),
         }
@@ -378,6 +420,18 @@ mod tests {
     }
 
     #[test]
+    fn files_are_a_target_and_know_where_their_folder_begins() {
+        let root = FileRoot { path: "/srv/public".into(), depth: Some(1), tenant: "t".into() };
+        let files = Route { target: Target::Files(Arc::new(root)), ..route(None, "/static/*", &[], "unused") };
+        let table = RouteTable::build(vec![files, route(None, "/static/app", &[], "app")]).expect("no collisions");
+        assert_eq!(name_of(table.find("", "/static/a.css", &Method::GET)), "/srv/public");
+        assert_eq!(name_of(table.find("", "/static/app", &Method::GET)), "app");
+        for (pattern, depth) in [("/*", Some(0)), ("/static/*", Some(1)), ("/u/{id}/*", Some(2)), ("/a", None)] {
+            assert_eq!(Pattern::parse(pattern).expect("a good pattern").folder_depth(), depth, "{pattern}");
+        }
+    }
+
+    #[test]
     fn bad_patterns_are_explained() {
         for text in ["", "users", "/a*b", "/*/b", "/{", "/a{b}", "/{}", "/ü", "/a b", "/a?b", "/a#b", "/{a}/{a}"] {
             Pattern::parse(text).expect_err(text);
@@ -407,7 +461,7 @@ mod tests {
         let choice = |name, weight| Weighted { module: module("t", name), entry: Entry::Http, weight };
         let route =
             Arc::new(Route { target: Target::Modules(vec![choice("a", 1), choice("b", 3)]), ..route(None, "/", &[], "unused") });
-        let names: Vec<_> = (0..8).map(|n| route.pick(None, || n).module.name.to_string()).collect();
+        let names: Vec<_> = (0..8).map(|n| picked(&route, n)).collect();
         assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
     }
 }

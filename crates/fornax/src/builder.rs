@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use base::{Error, Gate, GateOptions, Kind, Metrics, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
-use front::http::{Http, HttpOptions};
+use front::http::{CacheOptions, Http, HttpOptions};
 use guest::{Interface, PoolSize, Runtime, RuntimeOptions};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -136,8 +136,13 @@ impl Builder {
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
         control.apply(&self.config).await?;
-        let options =
-            HttpOptions { threads, health: self.config.server.health.clone(), metrics: self.config.server.metrics.clone() };
+        let server = &self.config.server;
+        let cache = CacheOptions {
+            size_bytes: server.cache.size_bytes,
+            entries: server.cache.entries,
+            entry_bytes: server.cache.entry_bytes,
+        };
+        let options = HttpOptions { threads, health: server.health.clone(), metrics: server.metrics.clone(), cache };
         let http = self.serves.then(|| Http::start(listeners, road.clone(), options)).transpose()?;
         Ok(Server::new(http, control, road, self.config.server.grace, temporary))
     }

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::{Digest, Entry, Error, Kind, ModuleVersion, Route, RouteTable, Snapshot, Target, Tenant, TenantLimits, Weighted};
+use base::{
+    Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Route, RouteTable, Snapshot, Target, Tenant,
+    TenantLimits, Weighted,
+};
 use front::Road;
 use guest::{BackendTable, Backends, Directory, Interface, Prepared, Runtime};
 use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules};
@@ -127,7 +130,8 @@ impl Control {
             let next = self.publish(&name, module, &tenants, &backends).await?;
             published.insert(name, next);
         }
-        let routes = config.routes.iter().map(|route| target(route, &published)).collect::<Result<_, _>>()?;
+        let routes =
+            config.routes.iter().map(|route| self::route(route, &published, &self.road.metrics)).collect::<Result<_, _>>()?;
         let routes = RouteTable::build(routes).map_err(|error| unprocessable(error.to_string()))?;
         self.generation += 1;
         let used: Vec<Digest> = published.values().map(|p| p.version.digest).collect();
@@ -286,22 +290,87 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
     })
 }
 
-/// The HTTP trigger picks the entry of each module of a route.
-fn target(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result<Route, Error> {
-    let choices = route.targets.iter().map(|(name, weight)| {
-        let key: Name = (route.tenant.as_str().into(), name.as_str().into());
-        let module = published
-            .get(&key)
-            .ok_or_else(|| unprocessable(format!("the route `{}` names `{name}`, which is no module", route.path.as_str())))?;
-        let entry = http_entry(module).map_err(|text| unprocessable(format!("the route `{}`: {text}", route.path.as_str())))?;
-        Ok::<_, Error>(Weighted { module: Arc::clone(&module.version), entry, weight: *weight })
-    });
+fn route(route: &config::Route, published: &BTreeMap<Name, Published>, metrics: &Arc<Metrics>) -> Result<Route, Error> {
+    let target = match &route.target {
+        config::Target::Modules(targets) => Target::Modules(weighted(route, targets, published)?),
+        config::Target::Chain(chain) => {
+            let module = chain_version(route, chain, published, metrics)?;
+            Target::Modules(vec![Weighted { module, entry: Entry::Chain, weight: 1 }])
+        }
+        config::Target::Files(path) => Target::Files(Arc::new(FileRoot {
+            path: path.clone(),
+            depth: route.path.folder_depth(),
+            tenant: route.tenant.as_str().into(),
+        })),
+    };
     Ok(Route {
         host: route.host.clone(),
         path: route.path.clone(),
         methods: route.methods.clone(),
-        target: Target::Modules(choices.collect::<Result<_, _>>()?),
+        target,
+        cache_ttl: route.cache_ttl,
     })
+}
+
+/// A chain is called as a module of its own: it has limits, a place, and a line in the metrics.
+fn chain_version(
+    route: &config::Route,
+    chain: &config::Chain,
+    published: &BTreeMap<Name, Published>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<ModuleVersion>, Error> {
+    let link = |link: &config::Link| {
+        let module = Arc::clone(&find(&link.module, route, published)?.version);
+        let entry = guest::entry_for_bytes(&module.entries).ok_or_else(|| {
+            unprocessable(format!(
+                "the route `{}`: the module `{}` has no entry that takes bytes",
+                route.path.as_str(),
+                link.module
+            ))
+        })?;
+        Ok(guest::Link { module, entry, whole: link.whole })
+    };
+    let links = chain.links.iter().map(link).collect::<Result<Vec<_>, Error>>()?;
+    let names: Vec<_> = chain.links.iter().map(|link| link.module.as_str()).collect();
+    let name = names.join("+");
+    let tenant = Arc::clone(&links[0].module.tenant);
+    let text = format!("{}{links:?}", route.path.as_str());
+    let metrics = metrics.module(&tenant.name, &name);
+    let handler = guest::Chain::new(links);
+    Ok(Arc::new(ModuleVersion {
+        id: ModuleId::random(),
+        name: name.into(),
+        version: 1,
+        digest: Digest::of(text.as_bytes()),
+        tenant,
+        app: "chain".into(),
+        limits: chain.limits.clone(),
+        entries: vec![Entry::Chain],
+        places: handler.places(),
+        handler,
+        metrics,
+    }))
+}
+
+fn find<'a>(name: &str, route: &config::Route, published: &'a BTreeMap<Name, Published>) -> Result<&'a Published, Error> {
+    let key: Name = (route.tenant.as_str().into(), name.into());
+    published
+        .get(&key)
+        .ok_or_else(|| unprocessable(format!("the route `{}` names `{name}`, which is no module", route.path.as_str())))
+}
+
+/// The HTTP trigger picks the entry of each module of a route.
+fn weighted(
+    route: &config::Route,
+    targets: &[(String, u32)],
+    published: &BTreeMap<Name, Published>,
+) -> Result<Vec<Weighted>, Error> {
+    let choices = targets.iter().map(|(name, weight)| {
+        let module = find(name, route, published)?;
+        let entry = http_entry(module).map_err(|text| unprocessable(format!("the route `{}`: {text}", route.path.as_str())))?;
+        Ok::<_, Error>(Weighted { module: Arc::clone(&module.version), entry, weight: *weight })
+    });
+    choices.collect()
 }
 
 /// The entry of a module that HTTP requests go to: its HTTP entry, or one they reach through a codec.

@@ -119,11 +119,7 @@ impl Server {
     }
 }
 
-/// The entry that takes bytes most directly.
 fn entry_for_bytes(module: &ModuleVersion) -> Result<Entry, Error> {
-    let takes_bytes = [Entry::Process, Entry::Run, Entry::Http];
-    takes_bytes
-        .into_iter()
-        .find(|entry| module.entries.contains(entry))
+    guest::entry_for_bytes(&module.entries)
         .ok_or_else(|| Error::new(Kind::Unprocessable, format!("the module `{}` has no entry that takes bytes", module.name)))
 }

@@ -172,6 +172,6 @@ fn a_module_with_an_id_of_its_own_may_be_renamed_by_a_reload() {
         }
         // Two at once may not have it.
         let both = app("new").module("other", "multi", "id = \"6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d\"");
-        assert!(fornax::Config::from_toml(&both.text(), &both.folder().join("fornax.toml"), &|_| None).is_err());
+        assert!(Config::from_toml(&both.text(), &both.folder().join("fornax.toml"), &|_| None).is_err());
     });
 }

@@ -102,6 +102,11 @@ async fn step(link: &Link, call: &mut Call, input: Bytes) -> Result<Step, Error>
     Ok(Step { module: Arc::clone(&link.module.name), output, code, took: began.elapsed(), cpu })
 }
 
+/// The entry that takes bytes most directly.
+pub fn entry_for_bytes(entries: &[Entry]) -> Option<Entry> {
+    [Entry::Process, Entry::Run, Entry::Http].into_iter().find(|entry| entries.contains(entry))
+}
+
 /// Bytes as an entry takes them: a plugin's input, a program's standard input, the body of a POST.
 ///
 /// # Errors
@@ -146,7 +151,7 @@ pub async fn output_of(reply: Reply, limits: &Limits) -> Result<(Bytes, i64), Er
 
 /// What the next step gets: the text behind the first `Result = `, or the next line where nothing is behind it; else the last
 /// line that is not empty.
-fn result_of(output: &Bytes) -> Bytes {
+pub fn result_of(output: &Bytes) -> Bytes {
     let lines: Vec<&[u8]> = output.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
     let behind_mark =
         |line: &[u8]| line.windows(RESULT.len()).position(|part| part == RESULT.as_bytes()).map(|at| at + RESULT.len());

@@ -34,7 +34,7 @@ mod state;
 mod ticker;
 mod turns;
 
-pub use chain::{Chain, Link, input_for, output_of};
+pub use chain::{Chain, Link, entry_for_bytes, input_for, output_of, result_of};
 pub use engine::PoolSize;
 pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};
 pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};

@@ -3,6 +3,7 @@
 //! Data goes to stdout, words to stderr. An error is one sentence that says what to do; exit code 1, and 2 for a command
 //! line that cannot be read.
 
+mod chain;
 mod logging;
 mod run;
 mod watch;

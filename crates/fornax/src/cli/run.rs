@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::watch::Watch;
-use super::{Global, print_error, say};
+use super::{Global, chain, print_error, say};
 use crate::config::{Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag};
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
 
@@ -23,8 +23,14 @@ const ENDED_BY_SIGNAL: u8 = 128;
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// A component or module (.wasm), or an app (.toml)
-    #[arg(value_name = "FILE|APP.toml")]
-    file: PathBuf,
+    #[arg(value_name = "FILE|APP.toml", required_unless_present = "chain")]
+    file: Option<PathBuf>,
+    /// Call these modules in sequence with --input, or standard input, and print each step
+    #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
+    chain: Vec<PathBuf>,
+    /// What goes into the first module of --chain
+    #[arg(long, value_name = "TEXT", requires = "chain")]
+    input: Option<String>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -57,6 +63,13 @@ pub(super) struct RunArgs {
     args: Vec<String>,
 }
 
+impl RunArgs {
+    /// The file; the command line has one where it has no chain.
+    fn file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
 pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,7 +84,14 @@ pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
 
 async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     let mut signals = Signals::new()?;
-    refuse_address(&args.file)?;
+    if !args.chain.is_empty() {
+        let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory.map(|size| size.0) };
+        return tokio::select! {
+            code = chain::run(&args.chain, args.input.as_deref(), limits, global) => code,
+            code = signals.next() => Ok(ExitCode::from(code)),
+        };
+    }
+    refuse_address(args.file())?;
     if is_program(args) {
         return tokio::select! {
             code = run_once(args, global) => code,
@@ -79,7 +99,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         };
     }
     let config = read_config(args, global)?;
-    let mut watch = args.watch.then(|| Watch::start(&watched_files(&args.file, &config))).transpose()?;
+    let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
     let mut server = tokio::select! {
         server = Builder::from_config(config)?.build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
@@ -108,10 +128,10 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
 
 /// Whether the file is a program that is meant to run once, not to serve. What is wrong with it is said when it is published.
 fn is_program(args: &RunArgs) -> bool {
-    if is_app(&args.file) || args.file.is_dir() || args.codec.is_some() {
+    if is_app(args.file()) || args.file().is_dir() || args.codec.is_some() {
         return false;
     }
-    let artifact = registry::read_artifact(&args.file, registry::ARTIFACT_BYTES_MAX);
+    let artifact = registry::read_artifact(args.file(), registry::ARTIFACT_BYTES_MAX);
     match (args.entry.as_deref(), artifact.and_then(|artifact| guest::entries(&artifact))) {
         (_, Err(_)) => false,
         (Some(entry), Ok(_)) => entry == Entry::Run.name(),
@@ -125,7 +145,7 @@ async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         let text = "a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: --codec wasio, cgi or ignis";
         return Err(Error::new(Kind::Unprocessable, text));
     }
-    let config = Config::single(&args.file, SingleOptions { terminal: true, ..single_options(args, global)? })?;
+    let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
     let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
     let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
@@ -185,7 +205,7 @@ async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mu
         }
         let config = read_config(args, global)?;
         if let Some(watch) = watch {
-            watch.follow(&watched_files(&args.file, &config))?;
+            watch.follow(&watched_files(args.file(), &config))?;
         }
         server.reload(&config).await
     };
@@ -200,7 +220,7 @@ async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mu
 
 fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
     let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
-    if is_app(&args.file) {
+    if is_app(args.file()) {
         let lists = [&args.dirs, &args.env, &args.allow_hosts, &args.args];
         let one = args.entry.is_some() || args.codec.is_some() || args.timeout.is_some() || args.memory.is_some();
         if one || lists.iter().any(|list| !list.is_empty()) {
@@ -210,16 +230,16 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
                  `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
             ));
         }
-        let mut config = Config::from_file(&args.file, &|name| std::env::var(name).ok())?;
+        let mut config = Config::from_file(args.file(), &|name| std::env::var(name).ok())?;
         config.server.listen = listen.unwrap_or(config.server.listen);
         config.server.data = global.data.clone().or(config.server.data);
         return Ok(config);
     }
-    if args.file.is_dir() {
-        let text = format!("{} is a folder; name a component (.wasm) or an app (.toml) in it", args.file.display());
+    if args.file().is_dir() {
+        let text = format!("{} is a folder; name a component (.wasm) or an app (.toml) in it", args.file().display());
         return Err(Error::new(Kind::Unprocessable, text));
     }
-    Ok(Config::single(&args.file, single_options(args, global)?)?)
+    Ok(Config::single(args.file(), single_options(args, global)?)?)
 }
 
 fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Error> {

@@ -3,6 +3,8 @@
 //! Each value is checked where its place is still known. A check that flags need too is a plain function that returns what
 //! is wrong as the beginning of a sentence; the place is added by its caller.
 
+mod route;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
@@ -15,7 +17,10 @@ use toml::{Spanned, Value};
 use super::error::Origin;
 use super::raw::{self, Text};
 use super::units::{self, ExpandError};
-use super::{BUILT_IN_BACKENDS, Backend, Config, ConfigError, DEFAULT_TENANT, Dir, Module, Route, Server, SingleOptions};
+use super::{
+    BUILT_IN_BACKENDS, Backend, Cache, Chain, Config, ConfigError, DEFAULT_TENANT, Dir, Link, Module, Route, Server,
+    SingleOptions, Target,
+};
 
 /// Longer than any log column, metric label or key prefix likes, and no name a person types.
 const NAME_CHARS_MAX: usize = 64;
@@ -28,6 +33,11 @@ const ENV_ENTRY_BYTES_MAX: usize = 4 << 10;
 
 /// Whatever stops us has lost its patience long before.
 const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// What one process may keep of answers: the size is memory, and a look at the oldest of a million takes no longer than of a
+/// thousand.
+const CACHE_BYTES_MAX: u64 = 16 << 30;
+const CACHE_ENTRIES_MAX: u32 = 1_000_000;
 
 const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
 pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
@@ -55,6 +65,10 @@ pub(super) fn config(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<Strin
     };
     let server = build.server(&raw.server)?;
     let backends = build.backends(raw.backend)?;
+    if raw.module.is_empty() && raw.route.is_empty() {
+        return Err(ConfigError::in_file("no module", file)
+            .hint("add `[[module]]` with `name = \"hello\"` and `source = \"hello.wasm\"`"));
+    }
     let (modules, known) = build.modules(&app, &raw.module, &backends)?;
     let mut routes = raw.route.iter().map(|route| build.route(route, &known)).collect::<Checked<Vec<_>>>()?;
     if let ([only], []) = (modules.as_slice(), routes.as_slice()) {
@@ -243,6 +257,17 @@ impl Build<'_> {
             grace: self.duration(raw.grace.as_ref(), "grace", Duration::ZERO..=GRACE_MAX)?.unwrap_or(default.grace),
             health,
             metrics,
+            cache: self.cache(&raw.cache)?,
+        })
+    }
+
+    fn cache(&self, raw: &raw::Cache) -> Checked<Cache> {
+        let default = Cache::default();
+        let size_bytes = self.size(raw.size.as_ref(), "size", 1..=CACHE_BYTES_MAX, default.size_bytes)?;
+        Ok(Cache {
+            size_bytes,
+            entries: self.whole(raw.entries.as_ref(), "entries", 1..=CACHE_ENTRIES_MAX, default.entries)?,
+            entry_bytes: self.size(raw.entry.as_ref(), "entry", 1..=size_bytes, default.entry_bytes.min(size_bytes))?,
         })
     }
 
@@ -324,10 +349,6 @@ impl Build<'_> {
         raw: &'r [raw::Module],
         backends: &BTreeMap<String, Backend>,
     ) -> Checked<(Vec<Module>, Known<'r>)> {
-        if raw.is_empty() {
-            return Err(ConfigError::in_file("no module", self.origin.file)
-                .hint("add `[[module]]` with `name = \"hello\"` and `source = \"hello.wasm\"`"));
-        }
         let (mut modules, mut known, mut ids) = (Vec::new(), Known::new(), BTreeSet::new());
         for raw in raw {
             let module = self.module(app, raw, backends)?;
@@ -483,83 +504,6 @@ impl Build<'_> {
             })
             .collect()
     }
-
-    fn route(&self, raw: &Spanned<raw::Route>, known: &Known<'_>) -> Checked<Route> {
-        let (at, raw) = (raw.span(), raw.get_ref());
-        let tenant = self.tenant_of(raw.tenant.as_ref())?;
-        let path = self.text(&raw.path)?;
-        let path = Pattern::parse(&path).map_err(|error| {
-            let is_as_written = path == *raw.path.get_ref();
-            let what = if is_as_written { error.to_string() } else { format!("bad path `{}`", raw.path.get_ref()) };
-            self.origin.error(raw.path.span(), what)
-        })?;
-        let targets = match (&raw.module, &raw.modules) {
-            (Some(name), None) => vec![(self.target(name, &tenant, known)?, 1)],
-            (None, Some(targets)) => self.targets(targets, &tenant, known)?,
-            (Some(_), Some(both)) => {
-                return Err(self.origin.error(both.span(), "both `module` and `modules`").hint("keep one of them"));
-            }
-            (None, None) => return Err(self.origin.error(at, "missing key `module`")),
-        };
-        Ok(Route {
-            host: raw.host.as_ref().map(|text| self.host(text)).transpose()?,
-            path,
-            methods: raw.methods.iter().map(|text| self.method(text)).collect::<Checked<_>>()?,
-            targets,
-            tenant,
-        })
-    }
-
-    fn targets(&self, raw: &Spanned<Vec<raw::Target>>, tenant: &str, known: &Known<'_>) -> Checked<Vec<(String, u32)>> {
-        if raw.get_ref().is_empty() {
-            return Err(self.origin.error(raw.span(), "empty list `modules`"));
-        }
-        let mut targets: Vec<(String, u32)> = Vec::new();
-        for raw in raw.get_ref() {
-            let name = self.target(&raw.name, tenant, known)?;
-            if targets.iter().any(|(other, _)| *other == name) {
-                return Err(self.wrong(&raw.name, "duplicate target"));
-            }
-            targets.push((name, self.whole(raw.weight.as_ref(), "weight", 1..=u32::MAX, 1)?));
-        }
-        Ok(targets)
-    }
-
-    fn target(&self, text: &Text, tenant: &str, known: &Known<'_>) -> Checked<String> {
-        let name = self.text(text)?;
-        if known.contains_key(&(tenant.to_owned(), name.clone())) {
-            return Ok(name);
-        }
-        let error = self.wrong(text, "unknown module");
-        if known.keys().any(|(_, other)| *other == name) {
-            return Err(error.hint("it has another tenant: name that as `tenant` of the route"));
-        }
-        let names = known.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, text)| text.get_ref().as_str());
-        Err(error.nearest(text.get_ref(), names, "declare it as `[[module]]`"))
-    }
-
-    fn host(&self, text: &Text) -> Checked<String> {
-        let host = self.text(text)?.to_ascii_lowercase();
-        let name = host.strip_prefix("*.").unwrap_or(&host);
-        let is_label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-        let is_v6 =
-            host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok());
-        if is_v6 || name.split('.').all(is_label) {
-            Ok(host)
-        } else {
-            let hint = "write it without scheme and port, such as `example.com` or `*.example.com`";
-            Err(self.wrong(text, "bad host").hint(hint))
-        }
-    }
-
-    fn method(&self, text: &Text) -> Checked<http::Method> {
-        let method = self.text(text)?;
-        let is_upper = !method.contains(|c: char| c.is_ascii_lowercase());
-        http::Method::from_bytes(method.as_bytes()).ok().filter(|_| is_upper).ok_or_else(|| {
-            let usual = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-            self.wrong(text, "bad method").nearest(text.get_ref(), usual, "write it in capital letters, such as `GET`")
-        })
-    }
 }
 
 /// Entries a configuration may name: those a trigger of this server can call.
@@ -604,7 +548,8 @@ fn route_to_all(module: &Module) -> Route {
         host: None,
         path: Pattern::parse("/*").expect("a pattern"),
         methods: Vec::new(),
-        targets: vec![(module.name.clone(), 1)],
+        target: Target::Modules(vec![(module.name.clone(), 1)]),
+        cache_ttl: None,
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Config {
     pub server: Server,
     /// Quotas of every tenant that has some or owns a module.
     pub tenants: BTreeMap<String, TenantLimits>,
-    /// At least one; unique by tenant and name, and by id.
+    /// Unique by tenant and name, and by id. At least one, unless there are routes that need none.
     pub modules: Vec<Module>,
     /// In the order of the file. Whether two collide is found when the table is built.
     pub routes: Vec<Route>,
@@ -67,6 +67,26 @@ pub struct Server {
     pub health: Option<String>,
     /// The path of the metrics.
     pub metrics: Option<String>,
+    /// How much of answers is kept, for the routes that say so.
+    pub cache: Cache,
+}
+
+/// `[server] cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// All stored answers together.
+    pub size_bytes: u64,
+    /// Stored answers.
+    pub entries: u32,
+    /// The largest body that is stored; never more than `size_bytes`.
+    pub entry_bytes: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        // Half of what one instance may take; a thousand addresses. Anything larger is a download, and a file's work.
+        Self { size_bytes: 64 << 20, entries: 1024, entry_bytes: 1 << 20 }
+    }
 }
 
 impl Default for Server {
@@ -78,6 +98,7 @@ impl Default for Server {
             grace: Duration::from_secs(30),
             health: None,
             metrics: None,
+            cache: Cache::default(),
         }
     }
 }
@@ -149,7 +170,7 @@ pub struct Dir {
 /// `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The owner of the targets.
+    /// The owner of the target.
     pub tenant: String,
     /// `example.com`, `*.example.com`, or none for every host; in lower case.
     pub host: Option<String>,
@@ -157,8 +178,40 @@ pub struct Route {
     pub path: Pattern,
     /// The methods; empty for all.
     pub methods: Vec<http::Method>,
+    /// Who answers.
+    pub target: Target,
+    /// How long an answer of a module may be given again; more than 0.
+    pub cache_ttl: Option<Duration>,
+}
+
+/// Who answers a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
     /// Names of modules of the tenant, which exist, and their weights, which are more than 0. Never empty.
-    pub targets: Vec<(String, u32)>,
+    Modules(Vec<(String, u32)>),
+    /// Modules in sequence.
+    Chain(Chain),
+    /// A folder, where the path ends in `/*`, else one file; absolute, and it was there when the configuration was read.
+    /// Symbolic links are kept, so that one that is switched is seen at once.
+    Files(PathBuf),
+}
+
+/// `chain = […]` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Never empty.
+    pub links: Vec<Link>,
+    /// What one call of all of it may use.
+    pub limits: Limits,
+}
+
+/// A step of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The name of a module of the tenant, which exists.
+    pub module: String,
+    /// Whether all of its output goes on, not only its result.
+    pub whole: bool,
 }
 
 /// `[backend.NAME]`.
@@ -234,6 +287,18 @@ impl Config {
             }
         })?;
         Self::from_toml(&text, file, env)
+    }
+
+    /// A configuration of nothing, for a program that loads and executes modules itself.
+    pub fn empty() -> Self {
+        Self {
+            app: "app".to_owned(),
+            server: Server::default(),
+            tenants: BTreeMap::new(),
+            modules: Vec::new(),
+            routes: Vec::new(),
+            backends: BTreeMap::new(),
+        }
     }
 
     /// The configuration of `fornax run FILE.wasm`: one module, named after its file, that answers every path of the

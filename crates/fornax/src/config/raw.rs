@@ -68,6 +68,16 @@ pub(super) struct Server {
     pub(super) grace: Option<Spanned<Value>>,
     pub(super) health: Option<Text>,
     pub(super) metrics: Option<Text>,
+    #[serde(default)]
+    pub(super) cache: Cache,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cache {
+    pub(super) size: Option<Spanned<Value>>,
+    pub(super) entries: Option<Spanned<i64>>,
+    pub(super) entry: Option<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +137,17 @@ pub(super) struct Route {
     pub(super) tenant: Option<Text>,
     pub(super) module: Option<Text>,
     pub(super) modules: Option<Spanned<Vec<Target>>>,
+    pub(super) chain: Option<Spanned<Vec<Spanned<Link>>>>,
+    /// Of a chain: a module has its own.
+    pub(super) limits: Option<Spanned<Limits>>,
+    pub(super) files: Option<Text>,
+    pub(super) cache: Option<Spanned<RouteCache>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteCache {
+    pub(super) ttl: Spanned<Value>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +155,43 @@ pub(super) struct Route {
 pub(super) struct Target {
     pub(super) name: Text,
     pub(super) weight: Option<Spanned<i64>>,
+}
+
+/// A step of a chain: the module's name alone, or with what goes on to the next step.
+pub(super) enum Link {
+    Name(String),
+    Step(Step),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) module: Text,
+    pub(super) output: Option<Text>,
+}
+
+impl<'de> Deserialize<'de> for Link {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrStep;
+
+        impl<'de> Visitor<'de> for NameOrStep {
+            type Value = Link;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a module's name or a table `{ module = … }`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Link, E> {
+                Ok(Link::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Link, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(map)).map(Link::Step)
+            }
+        }
+
+        deserializer.deserialize_any(NameOrStep)
+    }
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{Entry, Limits, ModuleId, TenantLimits};
 
-use super::{Config, Module, SingleOptions, parse_dir_flag, parse_env_flag, parse_listen_flag};
+use super::{Cache, Config, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag};
 
 const EXAMPLE: &str = include_str!("example.toml");
 
@@ -32,7 +32,7 @@ impl Folder {
         for dir in ["data", "public"] {
             fs::create_dir(folder.path().join(dir)).expect("a directory");
         }
-        for file in ["cart.wasm", "a.wasm", "b.wasm"] {
+        for file in ["cart.wasm", "a.wasm", "b.wasm", "public/logo.svg"] {
             fs::write(folder.path().join(file), b"\0asm").expect("a file");
         }
         Self(folder)
@@ -53,6 +53,14 @@ impl Folder {
     }
 }
 
+/// The modules of a route.
+fn targets(route: &Route) -> &[(String, u32)] {
+    match &route.target {
+        Target::Modules(targets) => targets,
+        other => panic!("no modules but {other:?}"),
+    }
+}
+
 fn text(value: &str) -> String {
     value.to_owned()
 }
@@ -69,6 +77,7 @@ fn the_example_has_every_key() {
     assert_eq!(config.server.grace, Duration::from_secs(30));
     assert_eq!(config.server.health.as_deref(), Some("/healthz"));
     assert_eq!(config.server.metrics.as_deref(), Some("/metrics"));
+    assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
     let quotas = TenantLimits { in_flight: 64, queue: 128, queue_wait: Duration::from_millis(500) };
     assert_eq!(config.tenants, BTreeMap::from([(text("acme"), quotas)]));
 
@@ -99,10 +108,14 @@ fn the_example_has_every_key() {
     assert_eq!((next.id, next.entry, &next.limits), (None, None, &Limits::default()));
     assert!(next.codec.is_none() && !next.input_at_zero);
 
-    let routes: Vec<_> = config.routes.iter().map(|r| (r.path.as_str(), r.host.as_deref(), r.targets.as_slice())).collect();
+    let [to_both, to_one, folder, file] = config.routes.as_slice() else { panic!("four routes") };
     let (both, one) = ([(text("cart"), 9), (text("cart-next"), 1)], [(text("cart-next"), 1)]);
-    assert_eq!(routes, [("/cart/*", Some("shop.example.com"), both.as_slice()), ("/next/{id}", None, one.as_slice())]);
-    assert_eq!(config.routes[0].methods, [http::Method::GET, http::Method::POST]);
+    assert_eq!((to_both.path.as_str(), to_both.host.as_deref()), ("/cart/*", Some("shop.example.com")));
+    assert_eq!((to_both.methods.as_slice(), targets(to_both)), ([http::Method::GET, http::Method::POST].as_slice(), &both[..]));
+    assert_eq!((to_one.path.as_str(), to_one.host.as_deref(), targets(to_one)), ("/next/{id}", None, &one[..]));
+    assert_eq!((to_both.cache_ttl, to_one.cache_ttl), (None, Some(Duration::from_secs(600))));
+    assert_eq!((folder.path.as_str(), &folder.target), ("/static/*", &Target::Files(root.join("public"))));
+    assert_eq!((file.path.as_str(), &file.target), ("/logo.svg", &Target::Files(root.join("public/logo.svg"))));
 
     let sessions = &config.backends["sessions"];
     assert_eq!((sessions.interface.as_str(), sessions.kind.as_str()), ("keyvalue", "redis"));
@@ -120,7 +133,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.modules[0].tenant, "default");
     assert_eq!(config.tenants, BTreeMap::from([(text("default"), TenantLimits::default())]));
     let [route] = config.routes.as_slice() else { panic!("one route") };
-    assert_eq!((route.path.as_str(), route.tenant.as_str(), route.targets.as_slice()), ("/*", "default", &[(text("a"), 1)][..]));
+    assert_eq!((route.path.as_str(), route.tenant.as_str(), targets(route)), ("/*", "default", &[(text("a"), 1)][..]));
 
     let file = folder.path().join("my shop.toml");
     fs::write(&file, "tenant = '${A}'\n[[module]]\nname = 'a'\nsource = 'a.wasm'").expect("a file");
@@ -266,7 +279,42 @@ const BAD_MODULES: &[(&str, &str)] = &[
 
 const BAD_ROUTES: &[(&str, &str)] = &[
     ("A_MODULE\n[[route]]\nmodule = 'a'", "missing key `path` in fornax.toml at line 4, column 1"),
-    ("A_MODULE\n[[route]]\npath = '/'", "missing key `module` in fornax.toml at line 4, column 1"),
+    (
+        "A_MODULE\n[[route]]\npath = '/'",
+        "missing key `module` in fornax.toml at line 4, column 1; or `files`, for a folder that is served as it is",
+    ),
+    (
+        "A_MODULE\n[[route]]\npath = '/*'\nmodule = 'a'\nfiles = 'public'",
+        "both `module` and `files` in fornax.toml at line 7, column 9; keep one of them",
+    ),
+    ("[[route]]\npath = '/*'\nfiles = 'nil'", "missing directory `nil` in fornax.toml at line 3, column 9"),
+    ("[[route]]\npath = '/a'\nfiles = 'nil'", "missing file `nil` in fornax.toml at line 3, column 9"),
+    (
+        "[[route]]\npath = '/a/*'\nfiles = 'a.wasm'",
+        "not a directory: `a.wasm` in fornax.toml at line 3, column 9; a path that ends in `/*` serves a folder",
+    ),
+    (
+        "[[route]]\npath = '/*'\nfiles = 'public'\ncache = { ttl = '1s' }",
+        "`cache` of a route without a module in fornax.toml at line 4, column 9; it keeps answers of guests; remove it",
+    ),
+    (
+        "A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\ncache = { ttl = '0s' }",
+        "`ttl` must be more than 0 in fornax.toml at line 7, column 17",
+    ),
+    ("A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\ncache = {}", "missing key `ttl` in fornax.toml at line 7, column 9"),
+    (
+        "A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\ncache = { ttl = '2years' }",
+        "`ttl` over its cap of 30days in fornax.toml at line 7, column 17",
+    ),
+    ("[server]\ncache = { entries = 0 }\nA_MODULE", "`entries` not between 1 and 1000000 in fornax.toml at line 2, column 21"),
+    (
+        "[server]\ncache = { size = '1KiB', entry = '2KiB' }\nA_MODULE",
+        "`entry` over its cap of 1 KiB in fornax.toml at line 2, column 34",
+    ),
+    (
+        "[[route]]\npath = '/a'\nfiles = 'public'",
+        "`files` is the folder `public` in fornax.toml at line 3, column 9; let the path end in `/*`, as in `/a/*`",
+    ),
     (
         "A_MODULE\n[[route]]\npath = '/'\nmodule = 'a'\nmodules = [{ name = 'a' }]",
         "both `module` and `modules` in fornax.toml at line 7, column 11; keep one of them",
@@ -379,7 +427,7 @@ fn one_file_is_a_configuration_too() {
     assert_eq!(*env, [(text("A"), text("2")), (text("B"), text("3"))]);
     assert_eq!(bindings["keyvalue"]["default"], "embedded");
     let [route] = config.routes.as_slice() else { panic!("one route") };
-    assert_eq!((route.path.as_str(), route.targets[0].0.as_str()), ("/*", "My-Module"));
+    assert_eq!((route.path.as_str(), targets(route)[0].0.as_str()), ("/*", "My-Module"));
     assert_eq!(config.tenants.keys().collect::<Vec<_>>(), ["default"]);
 
     let dir = |guest: &str| parse_dir_flag(&format!("/::{guest}")).expect("a good flag");

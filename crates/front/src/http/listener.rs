@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Road;
+use crate::http::cache::CacheOptions;
 use crate::http::clock::{Clock, Phase};
 use crate::http::io::Socket;
 use crate::http::service::Service;
@@ -55,6 +56,8 @@ pub struct HttpOptions {
     pub health: Option<String>,
     /// Where metrics are answered.
     pub metrics: Option<String>,
+    /// How much of answers is kept, for routes that say so.
+    pub cache: CacheOptions,
 }
 
 /// HTTP being served. Dropping it closes everything at once.
@@ -94,7 +97,7 @@ impl Http {
         let cores = Arc::new(cores);
         let (accept, stop) = start_thread("fornax-accept".to_owned()).map_err(failed)?;
         threads.push(stop);
-        let service = Arc::new(Service { road, options });
+        let service = Arc::new(Service::new(road, options));
         let mut addresses = Vec::new();
         let mut stop_accepting = Vec::new();
         for listener in listeners {

@@ -4,12 +4,18 @@
 //! so a request crosses no thread and no queue. See `listener` for how connections are spread, `io` for the timers that
 //! keep slow clients from holding anything.
 
+mod cache;
 mod clock;
+mod conditions;
+mod files;
 mod head;
 mod io;
 mod listener;
 mod request_body;
 mod router;
 mod service;
+#[cfg(test)]
+mod tests_support;
 
+pub use cache::CacheOptions;
 pub use listener::{Http, HttpOptions};

@@ -1,8 +1,9 @@
 //! Host, path, method → who shall answer.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use base::{Error, Found, Kind, Routed, Snapshot};
+use base::{Error, Found, Kind, Picked, Snapshot};
 use http::{HeaderValue, Request, header};
 
 /// Longest request target: what browsers and proxies agree to carry.
@@ -12,12 +13,18 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// which it may overshoot.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
 
-/// Finds the target, or the error and, for 405, the methods that would do.
+/// Who answers a request, and whether an answer that was given before will do.
+pub(crate) struct Way {
+    pub(crate) picked: Picked,
+    pub(crate) cache_ttl: Option<Duration>,
+}
+
+/// Finds the way, or the error and, for 405, the methods that would do.
 pub(crate) fn route<B>(
     snapshot: &Snapshot,
     request: &Request<B>,
     peer: Option<SocketAddr>,
-) -> Result<Routed, (Error, Option<HeaderValue>)> {
+) -> Result<Way, (Error, Option<HeaderValue>)> {
     let host = host_of(request).map_err(|error| (error, None))?;
     let path = request.uri().path();
     if !path.starts_with('/') {
@@ -25,7 +32,7 @@ pub(crate) fn route<B>(
         return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
     }
     match snapshot.routes.find(host, path, request.method()) {
-        Found::Route(route) => Ok(route.pick(peer, rand_u64)),
+        Found::Route(route) => Ok(Way { picked: route.pick(peer, rand_u64), cache_ttl: route.cache_ttl }),
         Found::Nothing => Err((Error::new(Kind::NotFound, "no route matches this host and path"), None)),
         Found::OtherMethods(methods) => {
             let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use base::{Body, BodyError, BodyFault, Error, Input, Kind, Outcome, Reply, RequestId, limit_body, strip_hop_by_hop};
+use base::{
+    Body, BodyError, BodyFault, Error, FileRoot, Input, Kind, ModuleVersion, Outcome, Picked, Reply, RequestId, Routed,
+    limit_body, strip_hop_by_hop,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::Road;
+use crate::http::cache::{self, Cache};
 use crate::http::clock::Clock;
+use crate::http::files::Files;
 use crate::http::listener::HttpOptions;
 use crate::http::request_body::RequestBody;
 use crate::http::router;
@@ -31,9 +36,22 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct Service {
     pub(crate) road: Road,
     pub(crate) options: HttpOptions,
+    cache: Arc<Cache>,
+    files: Files,
+}
+
+/// The end of a call.
+struct Answered {
+    response: Response<Body>,
+    /// Whether the guest said it, and not we for it.
+    by_guest: bool,
 }
 
 impl Service {
+    pub(crate) fn new(road: Road, options: HttpOptions) -> Self {
+        Self { cache: Cache::new(options.cache), files: Files::new(), road, options }
+    }
+
     /// Begins a request: at once, since hyper looks at the socket again before it polls what this returns.
     pub(crate) fn begin(
         service: &Arc<Self>,
@@ -59,7 +77,7 @@ impl Service {
         } else if let Some(response) = self.own_page(&request) {
             response
         } else {
-            self.call(request, clock.peer()).await
+            self.answer(request, clock.peer()).await
         };
         if has_body && !clock.leftover.take().await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -88,9 +106,9 @@ impl Service {
         None
     }
 
-    async fn call(&self, mut request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Body> {
-        let routed = match router::route(&self.road.snapshots.load(), &request, peer) {
-            Ok(routed) => routed,
+    async fn answer(&self, request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Body> {
+        let way = match router::route(&self.road.snapshots.load(), &request, peer) {
+            Ok(way) => way,
             Err((error, allow)) => {
                 if error.kind == Kind::BadRequest {
                     return self.refuse_and_close(&error);
@@ -102,15 +120,78 @@ impl Service {
                 return response;
             }
         };
+        let routed = match way.picked {
+            Picked::Module(routed) => routed,
+            // Boxed, so that calls do not carry the room for what they never do.
+            Picked::Files(root) => return Box::pin(self.send_file(root, request)).await,
+        };
+        if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
+            return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
+        }
+        match way.cache_ttl {
+            None => self.call(routed, request).await.response,
+            Some(ttl) => Box::pin(self.cached(ttl, routed, request)).await,
+        }
+    }
+
+    /// An answer that was given before, or a call that may leave one.
+    async fn cached(&self, ttl: Duration, routed: Routed, request: Request<RequestBody>) -> Response<Body> {
+        let module = Arc::clone(&routed.module);
+        let Some(ask) = cache::Ask::of(&request, &module) else { return self.call(routed, request).await.response };
+        let end = tokio::time::Instant::now() + module.limits.wall;
+        let fill = loop {
+            match self.cache.find(&ask) {
+                cache::Found::Answer(response) => {
+                    module.metrics.cache_hit();
+                    return response;
+                }
+                cache::Found::Fill(fill) => break Some(fill),
+                cache::Found::Pass => break None,
+                cache::Found::Wait(mut other) => match tokio::time::timeout_at(end, other.wait_for(|go| *go)).await {
+                    Ok(Ok(_)) => break None,
+                    Ok(Err(_)) => {}
+                    Err(_) => {
+                        let error = Error::new(Kind::Deadline, "no answer within the wall clock limit")
+                            .internal("waited for another request's answer");
+                        return self.refuse_call(&error, RequestId::next(), &module, module.limits.wall);
+                    }
+                },
+            }
+        };
+        module.metrics.cache_miss();
+        let answered = self.call(routed, request).await;
+        match fill {
+            Some(fill) if answered.by_guest => fill.answer(answered.response, ttl).await.unwrap_or_else(|error| {
+                // No head is out yet, so the client can be told.
+                let error = Error::new(Kind::BadResponse, "the guest broke off its body").caused_by(error);
+                self.refuse(&error, RequestId::next(), &module.tenant.name, &module.name)
+            }),
+            Some(fill) => {
+                fill.give_up();
+                answered.response
+            }
+            None => answered.response,
+        }
+    }
+
+    async fn send_file(&self, root: Arc<FileRoot>, request: Request<RequestBody>) -> Response<Body> {
+        let tenant = Arc::clone(&root.tenant);
+        match self.files.answer(root, request.into_parts().0).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let mut response = self.refuse(&refusal.error, RequestId::next(), &tenant, "");
+                response.headers_mut().extend(refusal.field);
+                response
+            }
+        }
+    }
+
+    async fn call(&self, routed: Routed, mut request: Request<RequestBody>) -> Answered {
         let module = Arc::clone(&routed.module);
         let refuse = |error: &Error, id, admitted: Option<Instant>| {
             let waited = admitted.map_or(Duration::ZERO, |at| at.elapsed());
-            module.metrics.answered(Outcome::Failed(error.kind), waited);
-            self.refuse(error, id, &module.tenant.name, &module.name)
+            Answered { response: self.refuse_call(error, id, &module, waited), by_guest: false }
         };
-        if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
-            return refuse(&error, RequestId::next(), None);
-        }
         let headers = request.headers_mut();
         if headers.contains_key(header::CONNECTION) || headers.contains_key(header::TE) {
             strip_hop_by_hop(headers);
@@ -133,11 +214,16 @@ impl Service {
         match result {
             Ok(Reply::Http(response)) => {
                 module.metrics.answered(Outcome::Status(response.status().as_u16()), admitted.elapsed());
-                response
+                Answered { response, by_guest: true }
             }
             Ok(_) => refuse(&Error::new(Kind::Internal, "the module gave another's reply"), id, Some(admitted)),
             Err(error) => refuse(&error, id, Some(admitted)),
         }
+    }
+
+    fn refuse_call(&self, error: &Error, id: RequestId, module: &ModuleVersion, waited: Duration) -> Response<Body> {
+        module.metrics.answered(Outcome::Failed(error.kind), waited);
+        self.refuse(error, id, &module.tenant.name, &module.name)
     }
 
     /// What is not clearly framed is not clearly followed by another request.

@@ -1,0 +1,66 @@
+//! `fornax run --chain A,B --input S`: one call through several modules, each step shown.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base::{Error, Kind, Step};
+use serde_json::json;
+
+use super::Global;
+use crate::config::{Config, Server};
+use crate::{Builder, ExecuteLimits, PoolSize};
+
+/// Runs the chain and prints its steps.
+pub(super) async fn run(files: &[PathBuf], input: Option<&str>, limits: ExecuteLimits, global: &Global) -> Result<ExitCode, Error> {
+    let input = match input {
+        Some(text) => text.as_bytes().to_vec(),
+        None => stdin()?,
+    };
+    let config = Config { server: Server { data: global.data.clone(), ..Server::default() }, ..Config::empty() };
+    let mut server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
+    let mut ids = Vec::new();
+    for file in files {
+        ids.push(server.registry().load(file).await?);
+    }
+    let steps = server.chain(&ids, input, limits).await?;
+    let printed = if global.json { print_json(&steps) } else { print_text(&steps) };
+    printed.map_err(|error| Error::new(Kind::Internal, format!("cannot write to standard output: {error}")))?;
+    Ok(if steps.iter().all(|step| step.code == 0) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn stdin() -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().read_to_end(&mut bytes);
+    read.map_err(|error| Error::new(Kind::Unprocessable, format!("cannot read standard input: {error}; or give --input")))?;
+    Ok(bytes)
+}
+
+fn print_text(steps: &[Step]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (index, step) in steps.iter().enumerate() {
+        let result = guest::result_of(&step.output);
+        write!(out, "Step {}: {} ({}", index + 1, String::from_utf8_lossy(&result), step.module)?;
+        if step.code != 0 {
+            write!(out, ", failed with code {}", step.code)?;
+        }
+        writeln!(out, ")")?;
+    }
+    out.flush()
+}
+
+fn print_json(steps: &[Step]) -> io::Result<()> {
+    let of = |step: &Step| {
+        json!({
+            "module": &*step.module,
+            "output": String::from_utf8_lossy(&step.output),
+            "result": String::from_utf8_lossy(&guest::result_of(&step.output)),
+            "code": step.code,
+            "took_ms": step.took.as_secs_f64() * 1e3,
+            "cpu_ns": u64::try_from(step.cpu.as_nanos()).unwrap_or(u64::MAX),
+        })
+    };
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", json!(steps.iter().map(of).collect::<Vec<_>>()))?;
+    out.flush()
+}

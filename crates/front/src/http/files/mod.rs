@@ -1,0 +1,305 @@
+//! Files that are served as they are.
+//!
+//! No guest and no place: a file is a name, a look at the disk and bytes. Goals in tension: a disk may be slow, and the
+//! connection's thread carries guests; a thread per reader would be as many threads as there are clients. So all that may
+//! block is a job of a bounded number at once, and a small file costs one: opened, judged and read in a single step. Larger
+//! ones are read chunk by chunk as the client takes them.
+//!
+//! Several ranges in one request are answered in full, which HTTP allows: clients that ask for them are rare, and a list of
+//! ranges is a way to make a server send much for little.
+
+mod body;
+mod name;
+
+use std::fs::Metadata;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base::{Body, Error, FileRoot, Kind};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{HeaderValue, Method, Response, StatusCode, request};
+use tokio::sync::Semaphore;
+
+use crate::http::conditions::{self, Part, Validators, Verdict};
+use crate::http::files::body::{CHUNK_BYTES, FileBody};
+use crate::http::files::name::{Name, Opened};
+
+/// Blocking steps at once: keeps a fast disk busy, and is few threads for a slow one.
+const JOBS_AT_ONCE: usize = 32;
+
+/// How long a request waits for its turn. A disk that has been stuck this long answers nobody.
+const JOB_WAIT: Duration = Duration::from_secs(5);
+
+/// Kernels stamp changes with a clock that ticks every few milliseconds: two changes of one tick look like one. A file that has
+/// been left alone for this long was not changed again within its stamp.
+const STAMP_SETTLED: Duration = Duration::from_secs(1);
+
+/// Why there is no file in the answer, and the field that goes with it.
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) field: Option<(HeaderName, HeaderValue)>,
+}
+
+impl From<Error> for Box<Refusal> {
+    fn from(error: Error) -> Self {
+        Self::new(Refusal { error, field: None })
+    }
+}
+
+/// Answers with files.
+#[derive(Debug)]
+pub(crate) struct Files {
+    jobs: Jobs,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self { jobs: Jobs::new() }
+    }
+
+    /// Answers a request for a file of `root`.
+    pub(crate) async fn answer(&self, root: Arc<FileRoot>, request: request::Parts) -> Result<Response<Body>, Box<Refusal>> {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return Err(Box::new(Refusal {
+                error: Error::new(Kind::MethodNotAllowed, "a file can be read only"),
+                field: Some((header::ALLOW, HeaderValue::from_static("GET, HEAD"))),
+            }));
+        }
+        let name = match root.depth {
+            // The route of one file is its name.
+            None => Name::default(),
+            Some(depth) => Name::parse(request.uri.path(), depth).ok_or_else(|| Error::new(Kind::NotFound, NOT_FOUND))?,
+        };
+        let uri = request.uri.clone();
+        let found = self.jobs.run_soon(move || find(&root, &name, &request)).await?.map_err(error_of)?;
+        match found {
+            Found::Folder => redirect(&uri).map_err(Into::into),
+            Found::Unsatisfiable(size) => Err(Box::new(Refusal {
+                error: Error::new(Kind::RangeNotSatisfiable, "the file has none of these bytes"),
+                field: HeaderValue::try_from(format!("bytes */{size}")).ok().map(|value| (header::CONTENT_RANGE, value)),
+            })),
+            Found::Failed => Err(Error::new(Kind::PreconditionFailed, "the file is another one by now").into()),
+            Found::Answer(status, fields, content) => {
+                let body = match content {
+                    Content::None => Body::Empty,
+                    Content::Bytes(bytes) => Body::from(bytes),
+                    Content::File(file, part) => Body::stream(FileBody::new(file, part, self.jobs.clone())),
+                };
+                let mut response = Response::new(body);
+                *response.status_mut() = status;
+                *response.headers_mut() = fields;
+                Ok(response)
+            }
+        }
+    }
+}
+
+const NOT_FOUND: &str = "no such file";
+
+/// What the disk and the request's conditions come to.
+enum Found {
+    Folder,
+    Failed,
+    /// The size of the file that has no such range.
+    Unsatisfiable(u64),
+    Answer(StatusCode, HeaderMap, Content),
+}
+
+enum Content {
+    None,
+    Bytes(Bytes),
+    File(std::fs::File, Range<u64>),
+}
+
+/// Opens, judges, and reads what is small. Blocks.
+fn find(root: &FileRoot, name: &Name, request: &request::Parts) -> io::Result<Found> {
+    let Some(Opened { file, metadata, path }) = name::open(root, name)? else { return Ok(Found::Folder) };
+    let size = metadata.len();
+    let now = SystemTime::now();
+    let etag = etag(&metadata, now);
+    // A date that is still to come would hide every change until then.
+    let modified = metadata.modified().ok().map(|modified| modified.min(now));
+    let validators = Validators { etag: Some(&etag), modified };
+    let mut fields = validator_fields(validators);
+    match conditions::evaluate(&request.headers, validators) {
+        Verdict::Failed => return Ok(Found::Failed),
+        Verdict::NotModified => return Ok(Found::Answer(StatusCode::NOT_MODIFIED, fields, Content::None)),
+        Verdict::Send => {}
+    }
+    fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    fields.insert(header::CONTENT_TYPE, content_type(&path));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if request.method == Method::HEAD {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+        return Ok(Found::Answer(StatusCode::OK, fields, Content::None));
+    }
+    let (status, part) = match conditions::part(&request.headers, size, validators) {
+        Part::Unsatisfiable => return Ok(Found::Unsatisfiable(size)),
+        Part::Whole => (StatusCode::OK, 0..size),
+        Part::Bytes(part) => {
+            let text = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+            fields.insert(header::CONTENT_RANGE, HeaderValue::try_from(text).map_err(io::Error::other)?);
+            (StatusCode::PARTIAL_CONTENT, part)
+        }
+    };
+    let content = match part.end - part.start {
+        0 => Content::None,
+        length if length <= CHUNK_BYTES => Content::Bytes(body::read(&file, part)?),
+        _ => Content::File(file, part),
+    };
+    Ok(Found::Answer(status, fields, content))
+}
+
+/// Size, time of the last change and inode; weak while another change could hide behind the same stamp.
+fn etag(metadata: &Metadata, now: SystemTime) -> String {
+    let settled = metadata.modified().is_ok_and(|at| now.duration_since(at).is_ok_and(|since| since >= STAMP_SETTLED));
+    let stamp_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    let weak = if settled { "" } else { "W/" };
+    format!("{weak}\"{:x}-{stamp_ns:x}-{:x}\"", metadata.len(), metadata.ino())
+}
+
+fn validator_fields(validators: Validators<'_>) -> HeaderMap {
+    /// 10000-01-01: later dates have no form in HTTP.
+    const END: Duration = Duration::from_secs(253_402_300_800);
+    let mut fields = HeaderMap::new();
+    if let Some(value) = validators.etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
+        fields.insert(header::ETAG, value);
+    }
+    let since = validators.modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).filter(|since| *since < END);
+    if let Some(since) = since {
+        let text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since);
+        fields.extend(HeaderValue::try_from(text).ok().map(|value| (header::LAST_MODIFIED, value)));
+    }
+    fields
+}
+
+fn content_type(path: &Path) -> HeaderValue {
+    match mime_guess::from_path(path).first_raw() {
+        None => HeaderValue::from_static("application/octet-stream"),
+        // The older name of the same (RFC 9239).
+        Some("application/javascript") => HeaderValue::from_static("text/javascript; charset=utf-8"),
+        Some(text) if text.starts_with("text/") => {
+            HeaderValue::try_from(format!("{text}; charset=utf-8")).unwrap_or(HeaderValue::from_static(text))
+        }
+        Some(other) => HeaderValue::from_static(other),
+    }
+}
+
+/// To the same path with a slash: links in the folder's index begin there.
+fn redirect(uri: &http::Uri) -> Result<Response<Body>, Error> {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let to = HeaderValue::try_from(format!("{}/{query}", uri.path()))
+        .map_err(|error| Error::new(Kind::NotFound, NOT_FOUND).caused_by(error))?;
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(header::LOCATION, to);
+    Ok(response)
+}
+
+fn error_of(error: io::Error) -> Error {
+    let is_full = error.raw_os_error().is_some_and(|code| name::FULL.contains(&rustix::io::Errno::from_raw_os_error(code)));
+    if is_full {
+        Error::new(Kind::Overloaded, "too many files are open, try again").retry_after(1).caused_by(error)
+    } else if error.kind() == io::ErrorKind::NotFound {
+        Error::new(Kind::NotFound, NOT_FOUND).caused_by(error)
+    } else {
+        Error::new(Kind::Internal, "the file cannot be read").caused_by(error)
+    }
+}
+
+/// Blocking steps, a bounded number at once.
+#[derive(Clone, Debug)]
+struct Jobs(Arc<Semaphore>);
+
+impl Jobs {
+    fn new() -> Self {
+        Self(Arc::new(Semaphore::new(JOBS_AT_ONCE)))
+    }
+
+    /// Runs `work` when its turn comes, on a thread that may block. One that has begun keeps its place to its end, also when
+    /// nobody waits for it any more.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let place = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
+        let work = move || {
+            let _place = place;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+    }
+
+    /// The same, or an error after a while: an answer that has no head yet can still be another one.
+    async fn run_soon<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let run = tokio::time::timeout(JOB_WAIT, self.run(work));
+        run.await
+            .map_err(|_| Error::new(Kind::Overloaded, "files are read too slowly, try again").retry_after(1))?
+            .map_err(|error| Error::new(Kind::Internal, "the file cannot be read").caused_by(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_named_by_the_extension() {
+        for (path, expected) in [
+            ("a.html", "text/html; charset=utf-8"),
+            ("a.CSS", "text/css; charset=utf-8"),
+            ("a.js", "text/javascript; charset=utf-8"),
+            ("a.mjs", "text/javascript; charset=utf-8"),
+            ("a.txt", "text/plain; charset=utf-8"),
+            ("a.md", "text/markdown; charset=utf-8"),
+            ("a.json", "application/json"),
+            ("a.wasm", "application/wasm"),
+            ("a.svg", "image/svg+xml"),
+            ("a.png", "image/png"),
+            ("a.woff2", "font/woff2"),
+            ("a.tar.gz", "application/gzip"),
+            ("a", "application/octet-stream"),
+            ("a.unheard-of", "application/octet-stream"),
+        ] {
+            assert_eq!(content_type(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_strong_when_its_stamp_has_settled() {
+        let file = tempfile::tempfile().expect("a file");
+        let tag = |later: Duration| {
+            let metadata = file.metadata().expect("metadata");
+            etag(&metadata, metadata.modified().expect("a time") + later)
+        };
+        assert!(tag(Duration::ZERO).starts_with("W/\""));
+        assert_eq!(tag(STAMP_SETTLED), tag(Duration::ZERO).trim_start_matches("W/"));
+        let before = tag(STAMP_SETTLED);
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(1, 1)).expect("a time");
+        assert_ne!(tag(STAMP_SETTLED), before);
+    }
+
+    #[test]
+    fn a_shortage_is_not_the_files_fault() {
+        for (code, kind) in [
+            (rustix::io::Errno::MFILE, Kind::Overloaded),
+            (rustix::io::Errno::NFILE, Kind::Overloaded),
+            (rustix::io::Errno::NOENT, Kind::NotFound),
+            (rustix::io::Errno::IO, Kind::Internal),
+        ] {
+            assert_eq!(error_of(code.into()).kind, kind, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_wait_for_their_turn_and_not_forever() {
+        let jobs = Jobs::new();
+        let places: Vec<_> = (0..JOBS_AT_ONCE).map(|_| Arc::clone(&jobs.0).try_acquire_owned().expect("a place")).collect();
+        let refused = jobs.run_soon(|| ()).await.expect_err("all places are taken");
+        assert_eq!((refused.kind, refused.retry_after_s), (Kind::Overloaded, Some(1)));
+        drop(places);
+        jobs.run_soon(|| ()).await.expect("there are places again");
+    }
+}
