@@ -18,7 +18,7 @@ use crate::{Host, Origin, Scheme};
 ///
 /// | part | forms |
 /// | --- | --- |
-/// | scheme | `http`, `https`, or `*` for both |
+/// | scheme | `http`, `https`, `*` for both, `tcp` for a socket |
 /// | host | `api.example.com` · `*.example.com`, any name below, not the name itself · `*`, any public host · `10.1.2.3` · `10.0.0.0/8` · `[::1]` · `[fd00::/8]` |
 /// | port | a number · `*` · the scheme's own where nothing is said |
 ///
@@ -36,7 +36,7 @@ pub struct RuleError(String);
 #[derive(Clone, Debug)]
 struct Rule {
     text: Box<str>,
-    /// None for both.
+    /// None for both of HTTP's.
     scheme: Option<Scheme>,
     host: HostPattern,
     port: PortPattern,
@@ -94,7 +94,7 @@ impl AllowList {
     /// The entries for this scheme and port.
     fn fitting(&self, origin: &Origin) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(|rule| {
-            rule.scheme.is_none_or(|scheme| scheme == origin.scheme)
+            rule.scheme.map_or(origin.scheme != Scheme::Tcp, |scheme| scheme == origin.scheme)
                 && match rule.port {
                     PortPattern::Any => true,
                     PortPattern::Default => origin.port == origin.scheme.default_port(),
@@ -120,14 +120,18 @@ impl FromStr for Rule {
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Some(Scheme::Http),
             "https" => Some(Scheme::Https),
+            "tcp" => Some(Scheme::Tcp),
             "*" => None,
-            _ => return Err(wrong("has an unknown scheme: write `http`, `https`, or `*` for both")),
+            _ => return Err(wrong("has an unknown scheme: write `http`, `https`, `*` for both, or `tcp` for a socket")),
         };
         // What a browser's address bar shows ends with a slash.
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let split_at = rest.find(']').map_or_else(|| rest.find(':'), |end| Some(end + 1).filter(|at| *at < rest.len()));
         let (host, port) = split_at.map_or((rest, None), |at| (&rest[..at], Some(&rest[at..])));
         let port = match port.map(|port| port.strip_prefix(':').unwrap_or("")) {
+            None if scheme == Some(Scheme::Tcp) => {
+                return Err(wrong("has no port: write `tcp://host:port`, or `*` for any port"));
+            }
             None => PortPattern::Default,
             Some("*") => PortPattern::Any,
             Some(number) => match number.parse() {
@@ -300,6 +304,7 @@ mod tests {
             ("api.example.com", "has no scheme"),
             ("localhost:8080", "has no scheme"),
             ("ftp://host", "has an unknown scheme"),
+            ("tcp://host", "has no port"),
             ("http://", "has no good host"),
             ("http://host/path", "has no good host"),
             ("http://user@host", "has no good host"),

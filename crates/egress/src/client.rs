@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::body::{Download, Progress, Upload, server_silent};
@@ -135,6 +136,24 @@ impl Egress {
         let shelf = self.0.pool.shelf(&policy.tenant);
         let sending = Sending { egress: &self.0, policy, shelf, origin: Arc::new(origin), progress, options };
         sending.send(request).await
+    }
+}
+
+impl Egress {
+    /// Connects a socket to `address`, a host and a port, by an entry with the scheme `tcp`. Lookup and addresses are
+    /// checked as those of requests are.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn dial(&self, policy: &Policy, address: &str, connect_timeout: Option<Duration>) -> Result<TcpStream, Error> {
+        let origin = Origin::of_socket(address)?;
+        if !policy.allow.allows(&origin) {
+            return Err(Error::Denied(origin.to_string()));
+        }
+        let shelf = self.0.pool.shelf(&policy.tenant);
+        let deadline = Instant::now() + patience(connect_timeout, CONNECT_TIMEOUT);
+        Ok(self.0.connector.socket(&shelf, policy, &origin, deadline).await?.0)
     }
 }
 

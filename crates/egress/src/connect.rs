@@ -80,7 +80,7 @@ impl Connector {
         policy.allow.allows_address(origin, address.ip()) && !self.is_own(address, None)
     }
 
-    /// A connection for `origin`, by `deadline`.
+    /// A connection for `origin` that speaks HTTP, by `deadline`.
     pub(crate) async fn connect(
         &self,
         shelf: &Shelf,
@@ -88,6 +88,23 @@ impl Connector {
         origin: &Origin,
         deadline: Instant,
     ) -> Result<Connection, Error> {
+        let (tcp, address) = self.socket(shelf, policy, origin, deadline).await?;
+        if origin.scheme == Scheme::Https {
+            let secured = tokio::time::timeout_at(deadline, self.tls.connect(server_name(&origin.host)?, tcp));
+            let secured = secured.await.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::from_tls)?;
+            return handshake(TokioIo::new(secured), address).await;
+        }
+        handshake(TokioIo::new(tcp), address).await
+    }
+
+    /// A socket that is connected for `origin`, and to where, by `deadline`.
+    pub(crate) async fn socket(
+        &self,
+        shelf: &Shelf,
+        policy: &Policy,
+        origin: &Origin,
+        deadline: Instant,
+    ) -> Result<(TcpStream, SocketAddr), Error> {
         let found = tokio::time::timeout_at(deadline, self.addresses(shelf, origin));
         let found = found.await.map_err(|_| Error::ConnectionTimeout)??;
         let allowed: Vec<_> = found
@@ -107,14 +124,7 @@ impl Connector {
         }
         // Requests are written whole; waiting to fill a segment only adds latency. A socket that refuses still works.
         let _ = tcp.set_nodelay(true);
-        match origin.scheme {
-            Scheme::Http => handshake(TokioIo::new(tcp), address).await,
-            Scheme::Https => {
-                let secured = tokio::time::timeout_at(deadline, self.tls.connect(server_name(&origin.host)?, tcp));
-                let secured = secured.await.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::from_tls)?;
-                handshake(TokioIo::new(secured), address).await
-            }
-        }
+        Ok((tcp, address))
     }
 
     async fn addresses(&self, shelf: &Shelf, origin: &Origin) -> Result<Vec<IpAddr>, Error> {

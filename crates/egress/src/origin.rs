@@ -17,6 +17,8 @@ pub enum Scheme {
     Http,
     /// Over TLS.
     Https,
+    /// Bytes, whatever they mean.
+    Tcp,
 }
 
 /// With whom.
@@ -41,11 +43,13 @@ pub struct Origin {
 }
 
 impl Scheme {
-    /// The port where nothing is said.
+    /// The port where nothing is said; 0 where there is none.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
+            // None: an origin of this scheme always says its port.
+            Self::Tcp => 0,
         }
     }
 
@@ -54,6 +58,7 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -103,6 +108,19 @@ impl Origin {
             None => return Err(Error::InvalidUri("its authority cannot be read".to_owned())),
         };
         Ok(Self { scheme, host, port })
+    }
+
+    /// The origin of a socket: `host:port`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUri`].
+    pub fn of_socket(address: &str) -> Result<Self, Error> {
+        let wrong = || Error::InvalidUri(format!("`{address}` is not a host and a port"));
+        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+        let host = Host::parse(host).ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        Ok(Self { scheme: Scheme::Tcp, host, port })
     }
 
     /// What goes into `Host`: without the port if it is the scheme's own.

@@ -9,6 +9,7 @@ use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
+use crate::ignis::Outside;
 use crate::interface::Granted;
 use crate::logs::LogStream;
 use crate::meter::Meter;
@@ -115,7 +116,7 @@ impl Equipment {
     /// Makes the store for one call of a core module.
     pub(crate) fn core_store(&self, active: &Arc<Active>, program: Program) -> wasmtime::Result<Store<State>> {
         let preview1 = Preview1::new(program, &self.dirs, active);
-        self.store(active, World::Core(CoreWorld { preview1, log: HostLog::new(active) }))
+        self.store(active, World::Core(CoreWorld { preview1, log: HostLog::new(active), outside: Outside::new(active) }))
     }
 
     fn store(&self, active: &Arc<Active>, world: World) -> wasmtime::Result<Store<State>> {

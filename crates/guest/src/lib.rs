@@ -15,6 +15,7 @@ mod engine;
 mod entry;
 mod execution;
 mod failure;
+mod ignis;
 mod instance;
 mod interface;
 mod link;

@@ -10,13 +10,20 @@ use crate::engine::{EngineKind, Engines};
 use crate::interface::{Grant, Granted, Interface, Shape};
 use crate::runtime::Module;
 use crate::state::State;
-use crate::{plugin, preview1};
+use crate::{ignis, plugin, preview1};
 
 /// Packages `guest` itself links.
 const SHIPPED: [&str; 7] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:io", "wasi:random", "wasi:sockets"];
 
 /// What core modules may import.
-const CORE_HOSTS: [&str; 2] = ["`wasi_snapshot_preview1`", "`host.log`"];
+const CORE_HOSTS: [&str; 6] = [
+    "`wasi_snapshot_preview1`",
+    "`host.log`",
+    "`env.host_http_request`",
+    "`env.host_socket_operation`",
+    "`ignis_http.call_host`",
+    "`ignis_socket.call_host`",
+];
 
 /// The linkers every module's own begins from.
 pub(crate) struct Linkers {
@@ -48,6 +55,7 @@ impl Linkers {
             let defined = match (from, import.ty().func()) {
                 (preview1::MODULE, Some(_)) => preview1::define(&mut linker, name, io),
                 (plugin::MODULE, Some(_)) => plugin::define(&mut linker, name),
+                (module, Some(_)) if ignis::MODULES.contains(&module) => ignis::define(&mut linker, module, name),
                 _ => Ok(false),
             };
             if !defined.map_err(|error| failed(&error))? {

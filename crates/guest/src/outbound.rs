@@ -8,7 +8,7 @@ use base::BodyError;
 use http::header::HeaderName;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::state::Active;
@@ -22,27 +22,45 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
     LazyLock::new(|| Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name)));
 
-/// The outgoing side of one instance: its permission and what is left of its budget.
+/// The outgoing side of one component: its permission and what is left of its budget.
 pub(crate) struct Outbound {
     active: Arc<Active>,
     policy: egress::Policy,
-    left: u32,
-    /// Made at the first request; most guests make none.
-    at_once: Option<Arc<Semaphore>>,
+    budget: Budget,
 }
 
 impl Outbound {
     pub(crate) fn new(active: Arc<Active>, policy: egress::Policy) -> Self {
-        Self { left: active.module.limits.outbound_requests, active, policy, at_once: None }
+        Self { budget: Budget::new(&active), active, policy }
+    }
+}
+
+/// What an instance may still send.
+pub(crate) struct Budget {
+    left: u32,
+    concurrent: u32,
+    /// Made at the first request; most guests make none.
+    at_once: Option<Arc<Semaphore>>,
+}
+
+impl Budget {
+    pub(crate) fn new(active: &Active) -> Self {
+        let limits = &active.module.limits;
+        Self { left: limits.outbound_requests, concurrent: limits.outbound_concurrent, at_once: None }
     }
 
-    /// Takes one request from the budget and a place among those at once.
-    fn place(&mut self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
-        let limits = &self.active.module.limits;
-        self.left = self.left.checked_sub(1).ok_or(Error::ConnectionLimitReached)?;
-        let at_once = self.at_once.get_or_insert_with(|| Arc::new(Semaphore::new(limits.outbound_concurrent as usize)));
-        Arc::clone(at_once).try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)
+    /// Takes one request, or socket, and a place among those at once; none where the budget is used up.
+    pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.left = self.left.checked_sub(1)?;
+        let at_once = self.at_once.get_or_insert_with(|| Arc::new(Semaphore::new(self.concurrent as usize)));
+        Arc::clone(at_once).try_acquire_owned().ok()
     }
+}
+
+/// Says in the log that a request out failed, for whoever looks for it.
+pub(crate) fn log_failure(active: &Active, host: Option<&str>, error: &egress::Error) {
+    let (tenant, module) = (&active.module.tenant.name, &active.module.name);
+    tracing::info!(target: "fornax::outbound", request = %active.id, %tenant, %module, host, %error, "an outgoing request failed");
 }
 
 impl WasiHttpHooks for Outbound {
@@ -62,10 +80,7 @@ impl WasiHttpHooks for Outbound {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, IoFuture), Error>> + Send> {
         add_trace(&mut request, self.active.trace.as_ref());
         let request = request.map(|body| Upload(Some(body)));
-        let place = match self.place() {
-            Ok(place) => place,
-            Err(error) => return Box::new(async { Err(error) }),
-        };
+        let Some(place) = self.budget.take() else { return Box::new(async { Err(Error::ConnectionLimitReached) }) };
         let (core, policy, active) = (Arc::clone(&self.active.core), self.policy.clone(), Arc::clone(&self.active));
         let options = options.unwrap_or_default();
         let options = egress::Options {
@@ -74,11 +89,9 @@ impl WasiHttpHooks for Outbound {
             between_bytes_timeout: options.between_bytes_timeout,
         };
         Box::new(async move {
-            let (host, id) = (request.uri().host().map(str::to_owned), active.id);
-            let sent = core.egress.send(&policy, request, options).await;
-            let response = sent.map_err(|error| {
-                let (tenant, module) = (&active.module.tenant.name, &active.module.name);
-                tracing::info!(target: "fornax::outbound", request = %id, %tenant, %module, host, %error, "an outgoing request failed");
+            let host = request.uri().host().map(str::to_owned);
+            let response = core.egress.send(&policy, request, options).await.map_err(|error| {
+                log_failure(&active, host.as_deref(), &error);
                 wasi_error(error)
             })?;
             // A request counts as under way until its response body is gone.

@@ -14,6 +14,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::ignis::Outside;
 use crate::instance::{Equipment, MemoryLimit};
 use crate::interface::{Session, Slot};
 use crate::meter::Meter;
@@ -96,6 +97,7 @@ pub(crate) struct ComponentWorld {
 pub(crate) struct CoreWorld {
     pub(crate) preview1: Preview1,
     pub(crate) log: HostLog,
+    pub(crate) outside: Outside,
 }
 
 impl State {

@@ -12,7 +12,12 @@ use crate::config::{Config, Server};
 use crate::{Builder, ExecuteLimits, PoolSize};
 
 /// Runs the chain and prints its steps.
-pub(super) async fn run(files: &[PathBuf], input: Option<&str>, limits: ExecuteLimits, global: &Global) -> Result<ExitCode, Error> {
+pub(super) async fn run(
+    files: &[PathBuf],
+    input: Option<&str>,
+    limits: ExecuteLimits,
+    global: &Global,
+) -> Result<ExitCode, Error> {
     let input = match input {
         Some(text) => text.as_bytes().to_vec(),
         None => stdin()?,

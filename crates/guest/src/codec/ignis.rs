@@ -20,18 +20,7 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     let head = request.head;
     let mut message = Writer::default();
     message.bytes(1, head.method.as_str().as_bytes());
-    // Go keeps `Host` apart from the other fields.
-    for name in head.headers.keys().filter(|name| **name != header::HOST) {
-        let mut fields = Writer::default();
-        for value in head.headers.get_all(name) {
-            // A protobuf string is UTF-8.
-            fields.element(1, String::from_utf8_lossy(value.as_bytes()).as_bytes());
-        }
-        let mut entry = Writer::default();
-        entry.bytes(1, train_case(name.as_str()).as_bytes());
-        entry.element(2, &fields.into_bytes());
-        message.element(2, &entry.into_bytes());
-    }
+    write_fields(&mut message, 2, &head.headers);
     message.bytes(3, &body);
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     message.int(4, if chunked { -1 } else { i64::try_from(body.len()).unwrap_or(i64::MAX) });
@@ -62,7 +51,7 @@ fn below(request: &Request<'_>) -> String {
 }
 
 /// `content-type` as `Content-Type`, as Go writes fields.
-fn train_case(name: &str) -> String {
+pub(crate) fn train_case(name: &str) -> String {
     let mut at_start = true;
     let letter = |c: char| {
         let c = if at_start { c.to_ascii_uppercase() } else { c };
@@ -70,6 +59,56 @@ fn train_case(name: &str) -> String {
         c
     };
     name.chars().map(letter).collect()
+}
+
+/// The request of an `FDRequest` a guest made; its URI is absolute.
+pub(crate) fn decode_request(bytes: &[u8]) -> Option<http::Request<Bytes>> {
+    let mut builder = http::Request::builder();
+    let (mut body, mut fields) = (Bytes::new(), Fields::default());
+    let mut message = Reader::new(bytes);
+    while let Some(field) = message.next().ok()? {
+        builder = match field {
+            (1, Value::Bytes(method)) => builder.method(method),
+            (8, Value::Bytes(uri)) => builder.uri(uri),
+            (2, Value::Bytes(entry)) => {
+                decode_field(entry, &mut fields).ok()?.ok()?;
+                builder
+            }
+            (3, Value::Bytes(bytes)) => {
+                body = Bytes::copy_from_slice(bytes);
+                builder
+            }
+            _ => builder,
+        };
+    }
+    let mut request = builder.body(body).ok()?;
+    *request.headers_mut() = fields.0;
+    Some(request)
+}
+
+/// The `FDResponse` a guest gets.
+pub(crate) fn encode_response(head: &http::response::Parts, body: &[u8]) -> Vec<u8> {
+    let mut message = Writer::default();
+    message.bytes(1, body);
+    message.int(2, i64::from(head.status.as_u16()));
+    message.int(3, i64::try_from(body.len()).unwrap_or(i64::MAX));
+    write_fields(&mut message, 4, &head.headers);
+    message.into_bytes()
+}
+
+/// Every field but `Host`, which Go keeps apart.
+fn write_fields(message: &mut Writer, number: u64, headers: &http::HeaderMap) {
+    for name in headers.keys().filter(|name| **name != header::HOST) {
+        let mut fields = Writer::default();
+        for value in headers.get_all(name) {
+            // A protobuf string is UTF-8.
+            fields.element(1, String::from_utf8_lossy(value.as_bytes()).as_bytes());
+        }
+        let mut entry = Writer::default();
+        entry.bytes(1, train_case(name.as_str()).as_bytes());
+        entry.element(2, &fields.into_bytes());
+        message.element(number, &entry.into_bytes());
+    }
 }
 
 fn response(reply: Reply) -> Result<Response<Body>, Error> {

@@ -4,7 +4,7 @@
 //! about an artifact says which codec it was written for, so the configuration does.
 
 mod cgi;
-mod ignis;
+pub(crate) mod ignis;
 mod protobuf;
 pub(crate) mod sniff;
 pub(crate) mod text;
