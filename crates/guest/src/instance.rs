@@ -15,7 +15,7 @@ use crate::logs::LogStream;
 use crate::meter::Meter;
 use crate::outbound::Outbound;
 use crate::plugin::HostLog;
-use crate::preview1::Preview1;
+use crate::preview1::{Preopen, Preview1};
 use crate::program::Program;
 use crate::runtime::Directory;
 use crate::state::{Active, ComponentWorld, CoreWorld, State, World};
@@ -38,6 +38,8 @@ pub(crate) struct Equipment {
     pub(crate) args: Vec<String>,
     pub(crate) input_at_zero: bool,
     pub(crate) dirs: Vec<Directory>,
+    /// The same, opened, where it is a core module.
+    pub(crate) preopens: Vec<Preopen>,
     pub(crate) policy: egress::Policy,
     pub(crate) interfaces: Granted,
     pub(crate) habit: Habit,
@@ -115,7 +117,7 @@ impl Equipment {
 
     /// Makes the store for one call of a core module.
     pub(crate) fn core_store(&self, active: &Arc<Active>, program: Program) -> wasmtime::Result<Store<State>> {
-        let preview1 = Preview1::new(program, &self.dirs, active);
+        let preview1 = Preview1::new(program, &self.preopens, active);
         self.store(active, World::Core(CoreWorld { preview1, log: HostLog::new(active), outside: Outside::new(active) }))
     }
 

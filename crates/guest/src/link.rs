@@ -43,9 +43,9 @@ impl Linkers {
 
     /// Links a core module, function by function.
     pub(crate) fn link_core(&self, module: &wasmtime::Module, io: preview1::Io) -> Result<wasmtime::InstancePre<State>, Error> {
+        // All of it: the function is named by one, the types by another.
         let failed = |error: &wasmtime::Error| {
-            Error::new(Kind::Unprocessable, format!("the module does not fit what is offered: {}", error.root_cause()))
-                .internal(format!("{error:#}"))
+            Error::new(Kind::Unprocessable, format!("the module does not fit what is offered: {error:#}"))
         };
         let mut linker = wasmtime::Linker::new(module.engine());
         // A module may import a function twice.
@@ -53,7 +53,7 @@ impl Linkers {
         for import in module.imports() {
             let (from, name) = (import.module(), import.name());
             let defined = match (from, import.ty().func()) {
-                (preview1::MODULE, Some(_)) => preview1::define(&mut linker, name, io),
+                (preview1::MODULE, Some(ty)) => preview1::define(&mut linker, name, ty, io),
                 (plugin::MODULE, Some(_)) => plugin::define(&mut linker, name),
                 (module, Some(_)) if ignis::MODULES.contains(&module) => ignis::define(&mut linker, module, name),
                 _ => Ok(false),

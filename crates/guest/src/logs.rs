@@ -21,7 +21,7 @@ use crate::state::Active;
 const LINE_BYTES_MAX: usize = 8 << 10;
 
 /// How much a guest may write in one call. Each byte may be a line, and lines are written out without looking at the clock.
-const WRITE_BYTES: usize = 4 << 10;
+pub(crate) const WRITE_BYTES: usize = 4 << 10;
 
 /// Where a guest's standard output or error goes.
 pub(crate) struct LogStream {

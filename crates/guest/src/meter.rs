@@ -96,6 +96,11 @@ impl Meter {
         self.on_runner.store(true, Relaxed);
     }
 
+    /// How long ago the call was admitted.
+    pub(crate) fn since_admission(&self) -> Duration {
+        self.admitted_at.elapsed()
+    }
+
     /// When the guest must have answered; none once it has.
     pub(crate) fn wall_at(&self) -> Option<Instant> {
         match self.wall_at_ns.load(Relaxed) {

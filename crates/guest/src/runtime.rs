@@ -14,7 +14,7 @@ use crate::entry::{ENTRIES, Linked};
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
-use crate::preview1::Io;
+use crate::preview1::{self, Io, Places};
 use crate::publish::{Code, CodeDir};
 use crate::runner::Runners;
 use crate::scan::{self, Scan};
@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) ticker: Ticker,
     pub(crate) runners: Runners,
     pub(crate) egress: egress::Egress,
+    /// For files and directories that programs open.
+    pub(crate) places: Arc<Places>,
 }
 
 /// Engines, pool, linkers and threads. One for the process; old modules keep what they need of it alive.
@@ -125,7 +127,12 @@ impl Runtime {
             .map_err(|error| Error::new(Kind::Internal, "cannot start the ticker thread").caused_by(error))?;
         Ok(Self {
             linkers: Linkers::new(&engines)?,
-            core: Arc::new(Core { ticker, runners: Runners::start(options.runners)?, egress: options.egress }),
+            core: Arc::new(Core {
+                ticker,
+                runners: Runners::start(options.runners)?,
+                egress: options.egress,
+                places: Places::new(),
+            }),
             code: CodeDir::create(&options.data)?,
             interfaces: options.interfaces,
             loaded: Mutex::default(),
@@ -158,6 +165,7 @@ impl Runtime {
             env: module.env,
             args: with_program_name(&module.name, module.args),
             input_at_zero: module.input_at_zero,
+            preopens: if scan.is_core { preview1::open_granted(&module.dirs)? } else { Vec::new() },
             dirs: module.dirs,
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces: granted,

@@ -2,23 +2,46 @@
 //!
 //! Goals in tension: a program that only touches memory — arguments, environment, standard streams that are buffers, clock,
 //! random numbers — must pay for nothing else, and one with directories must never block the thread it shares. So each function
-//! a module imports is linked by itself, and a module whose descriptors are all in memory gets functions that cannot wait.
+//! a module imports is linked by itself, and a module whose descriptors are all in memory gets functions that cannot wait. What
+//! touches files is one asynchronous function: it does the disk's part on another thread, with buffers of its own that are
+//! bounded, since the program's word for a length is worth nothing.
+//!
+//! Paths are resolved by `cap-primitives`, beneath a directory and by the kernel where it can: what is swapped meanwhile leads
+//! nowhere else. `docs/preview1.md` says what programs get, and where it differs from wasmtime's.
 
+mod clock;
 mod errno;
+mod files;
+mod functions;
+mod paths;
+mod poll;
+mod random;
+mod readdir;
+mod rights;
+mod sockets;
+mod stat;
+mod stdio;
+mod strings;
+mod table;
+mod vectors;
 
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
-use wasmtime::{Caller, Linker};
-use wasmtime_wasi::I32Exit;
+use tokio::task::JoinHandle;
+use wasmtime::{Caller, Extern};
 
-use crate::logs::{LogStream, LogWriter};
 use crate::memory::Memory;
-use crate::preview1::errno::{Errno, Failure, answer};
-use crate::program::{Program, Stdin, Stdout};
-use crate::runtime::Directory;
+use crate::preview1::errno::Failure;
+use crate::preview1::table::Table;
+use crate::program::Program;
 use crate::state::{Active, State};
+
+pub(crate) use crate::preview1::functions::define;
+pub(crate) use crate::preview1::table::{Places, Preopen, open_granted};
 
 /// The module programs import.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -36,177 +59,77 @@ pub(crate) enum Io {
 pub(crate) struct Preview1 {
     args: Vec<String>,
     env: Vec<(String, String)>,
-    started: Instant,
-    descriptors: Vec<Option<Descriptor>>,
-}
-
-enum Descriptor {
-    Stdin(Stdin),
-    Stdout(Stdout),
-    Log(LogWriter),
+    table: Table,
+    /// The program's memory, once it was asked for.
+    memory: Option<wasmtime::Memory>,
 }
 
 impl Preview1 {
-    pub(crate) fn new(program: Program, _dirs: &[Directory], active: &Arc<Active>) -> Self {
-        let log = |stream| Descriptor::Log(LogStream::new(active, stream).writer());
-        let stdout = match program.stdout {
-            Stdout::Log => log("stdout"),
-            stdout => Descriptor::Stdout(stdout),
-        };
-        let descriptors = [Descriptor::Stdin(program.stdin), stdout, log("stderr")];
-        Self {
-            args: program.args,
-            env: program.env,
-            started: Instant::now(),
-            descriptors: descriptors.into_iter().map(Some).collect(),
-        }
-    }
-
-    fn descriptor(&mut self, fd: u32) -> Result<&mut Descriptor, Failure> {
-        let slot = self.descriptors.get_mut(fd as usize).and_then(Option::as_mut);
-        slot.ok_or(Failure::Errno(Errno::Badf))
+    pub(crate) fn new(program: Program, granted: &[Preopen], active: &Arc<Active>) -> Self {
+        let streams = stdio::descriptors(program.stdin, program.stdout, active);
+        Self { args: program.args, env: program.env, table: Table::new(streams, granted), memory: None }
     }
 }
 
-/// Defines the function `name` of [`MODULE`], if there is one.
-pub(crate) fn define(linker: &mut Linker<State>, name: &str, _io: Io) -> wasmtime::Result<bool> {
-    type C<'a> = Caller<'a, State>;
-    match name {
-        "args_sizes_get" => linker.func_wrap(MODULE, name, |mut c: C, n: u32, len: u32| answer(args_sizes(&mut c, n, len)))?,
-        "args_get" => linker.func_wrap(MODULE, name, |mut c: C, at: u32, buf: u32| answer(args(&mut c, at, buf)))?,
-        "environ_sizes_get" => linker.func_wrap(MODULE, name, |mut c: C, n: u32, len: u32| answer(env_sizes(&mut c, n, len)))?,
-        "environ_get" => linker.func_wrap(MODULE, name, |mut c: C, at: u32, buf: u32| answer(env(&mut c, at, buf)))?,
-        "clock_time_get" => {
-            linker.func_wrap(MODULE, name, |mut c: C, id: u32, _: u64, to: u32| answer(clock_time(&mut c, id, to)))?
+/// The memory of the program that calls, and what is kept for it.
+///
+/// # Errors
+///
+/// If it exports no memory: it then has no address to give.
+fn reach<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(Memory<'a>, &'a mut State)> {
+    let known = caller.data_mut().core().preview1.memory;
+    let memory = match known {
+        Some(memory) => memory,
+        None => {
+            let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+                wasmtime::bail!("the program calls `{MODULE}` and exports no memory called `memory`");
+            };
+            caller.data_mut().core().preview1.memory = Some(memory);
+            memory
         }
-        "random_get" => linker.func_wrap(MODULE, name, |mut c: C, at: u32, len: u32| answer(random(&mut c, at, len)))?,
-        "proc_exit" => linker.func_wrap(MODULE, name, |_: C, code: u32| proc_exit(code))?,
-        "fd_read" => linker
-            .func_wrap(MODULE, name, |mut c: C, fd: u32, iov: u32, n: u32, to: u32| answer(fd_read(&mut c, fd, iov, n, to)))?,
-        "fd_write" => linker
-            .func_wrap(MODULE, name, |mut c: C, fd: u32, iov: u32, n: u32, to: u32| answer(fd_write(&mut c, fd, iov, n, to)))?,
-        "fd_prestat_get" => linker.func_wrap(MODULE, name, |_: C, _: u32, _: u32| answer(Err(Errno::Badf.into())))?,
-        _ => return Ok(false),
     };
-    Ok(true)
+    let (bytes, state) = memory.data_and_store_mut(caller);
+    Ok((Memory::new(bytes), state))
 }
 
-fn args_sizes(caller: &mut Caller<'_, State>, count_to: u32, len_to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    let args = &state.core().preview1.args;
-    sizes(&mut memory, args.iter().map(|arg| arg.len()), count_to, len_to)
+/// The descriptors of the program that calls.
+fn table<'a>(caller: &'a mut Caller<'_, State>) -> &'a mut Table {
+    &mut caller.data_mut().core().preview1.table
 }
 
-fn args(caller: &mut Caller<'_, State>, at: u32, buffer: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    strings(&mut memory, state.core().preview1.args.iter().map(|arg| [arg.as_bytes(), b"", b""]), at, buffer)
+/// Does work that waits for a disk, on a thread for that. When the program is ended meanwhile, work that has not begun never
+/// does, and what has begun is finished by itself: one operation, of bounded size.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Failure> {
+    let mut job = Job(tokio::task::spawn_blocking(work));
+    match Pin::new(&mut job.0).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(Failure::Trap(wasmtime::format_err!("file work was lost: {error}"))),
+    }
 }
 
-fn env_sizes(caller: &mut Caller<'_, State>, count_to: u32, len_to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    let env = &state.core().preview1.env;
-    sizes(&mut memory, env.iter().map(|(name, value)| name.len() + 1 + value.len()), count_to, len_to)
+struct Job<T>(JoinHandle<T>);
+
+impl<T> Drop for Job<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
-fn env(caller: &mut Caller<'_, State>, at: u32, buffer: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    let env = &state.core().preview1.env;
-    strings(&mut memory, env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), at, buffer)
+/// The result of a function that may wait for files, where there are none.
+fn at_once(function: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    match pin!(function).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(Failure::Trap(wasmtime::format_err!("a program without files waits for one"))),
+    }
 }
 
-/// Writes how many strings there are, and how long they are with their zero bytes.
-fn sizes(
-    memory: &mut Memory<'_>,
-    lengths: impl ExactSizeIterator<Item = usize>,
-    count_to: u32,
-    len_to: u32,
-) -> Result<(), Failure> {
-    let overflow = |_| Failure::Errno(Errno::Overflow);
-    memory.write_u32(count_to, u32::try_from(lengths.len()).map_err(overflow)?)?;
-    memory.write_u32(len_to, u32::try_from(lengths.map(|len| len + 1).sum::<usize>()).map_err(overflow)?)?;
-    Ok(())
-}
-
-/// Writes strings, each of three parts and with a zero byte behind, to `buffer`, and their addresses to `at`.
-fn strings<'a>(
-    memory: &mut Memory<'_>,
-    strings: impl Iterator<Item = [&'a [u8]; 3]>,
-    mut at: u32,
-    mut buffer: u32,
-) -> Result<(), Failure> {
-    let overflow = || Failure::Errno(Errno::Overflow);
-    for parts in strings {
-        memory.write_u32(at, buffer)?;
-        at = at.checked_add(4).ok_or_else(overflow)?;
-        for part in parts.into_iter().chain([&[0_u8][..]]) {
-            memory.write(buffer, part)?;
-            let len = u32::try_from(part.len()).map_err(|_| overflow())?;
-            buffer = buffer.checked_add(len).ok_or_else(overflow)?;
-        }
+/// Within long work of the host for a program: ends it at its deadline, and lets others go on as the program itself would.
+async fn breathe(active: &Arc<Active>) -> Result<(), Failure> {
+    if active.meter.must_stop_inside() {
+        return Err(Failure::Trap(wasmtime::Trap::Interrupt.into()));
+    }
+    if active.meter.shall_yield() {
+        tokio::task::yield_now().await;
     }
     Ok(())
-}
-
-fn clock_time(caller: &mut Caller<'_, State>, clock: u32, to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    let now = match clock {
-        0 => SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| Errno::Overflow)?,
-        1 => state.core().preview1.started.elapsed(),
-        _ => return Err(Errno::Inval.into()),
-    };
-    memory.write_u64(to, u64::try_from(now.as_nanos()).map_err(|_| Errno::Overflow)?)?;
-    Ok(())
-}
-
-fn random(caller: &mut Caller<'_, State>, at: u32, len: u32) -> Result<(), Failure> {
-    let (mut memory, _) = Memory::of(caller)?;
-    getrandom::fill(memory.bytes_mut(at, len)?).map_err(|_| Errno::Io)?;
-    Ok(())
-}
-
-fn proc_exit(code: u32) -> wasmtime::Result<()> {
-    Err(I32Exit(code.cast_signed()).into())
-}
-
-fn fd_read(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    let Descriptor::Stdin(Stdin::Bytes(bytes)) = state.core().preview1.descriptor(fd)? else {
-        return Err(Errno::Badf.into());
-    };
-    let mut read = 0;
-    for index in 0..count {
-        let (at, len) = vector(&memory, iovs, index)?;
-        read += take(bytes, memory.bytes_mut(at, len)?);
-    }
-    memory.write_u32(to, read)?;
-    Ok(())
-}
-
-fn take(bytes: &mut Bytes, to: &mut [u8]) -> u32 {
-    let len = bytes.remaining().min(to.len());
-    bytes.copy_to_slice(&mut to[..len]);
-    u32::try_from(len).unwrap_or(u32::MAX)
-}
-
-fn fd_write(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = Memory::of(caller)?;
-    let mut written: u32 = 0;
-    for index in 0..count {
-        let (at, len) = vector(&memory, iovs, index)?;
-        let bytes = memory.bytes(at, len)?;
-        match state.core().preview1.descriptor(fd)? {
-            Descriptor::Stdout(Stdout::Captured(capture)) => capture.write(bytes).map_err(wasmtime::Error::from)?,
-            Descriptor::Log(log) => log.push(bytes),
-            _ => return Err(Errno::Badf.into()),
-        }
-        written = written.saturating_add(len);
-    }
-    memory.write_u32(to, written)?;
-    Ok(())
-}
-
-/// The `index`th of a list of address and length.
-fn vector(memory: &Memory<'_>, iovs: u32, index: u32) -> Result<(u32, u32), Failure> {
-    let at = index.checked_mul(8).and_then(|offset| iovs.checked_add(offset)).ok_or(Errno::Fault)?;
-    Ok((memory.read_u32(at)?, memory.read_u32(at.checked_add(4).ok_or(Errno::Fault)?)?))
 }

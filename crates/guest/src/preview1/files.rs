@@ -1,0 +1,412 @@
+//! Functions on descriptors.
+//!
+//! A file's position is ours: reading and writing name theirs, so that one operation on another thread is all there is, and
+//! nothing is left half done when the program ends meanwhile.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FallocateFlags, fallocate};
+use wasmtime::Caller;
+
+use crate::preview1::errno::{Errno, Failure};
+use crate::preview1::rights::Rights;
+use crate::preview1::stat::{FileStat, FileType, NewTimes};
+use crate::preview1::stdio::{self, Input, Output};
+use crate::preview1::table::{Descriptor, File, Flags, Handle, Kind};
+use crate::preview1::vectors::{MOVED_BYTES_MAX, Vectors, size};
+use crate::preview1::{off_thread, reach, table};
+use crate::state::State;
+
+pub(super) async fn read(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
+    let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
+    let read = match kind {
+        Kind::Input(input) => {
+            rights.demand(Rights::FD_READ)?;
+            match input {
+                Input::Bytes(bytes) => vectors.each_mut(&mut memory, |buffer| Ok(stdio::take(bytes, buffer)))?,
+                Input::Inherited(reader) => {
+                    let waits = !flags.contains(Flags::NONBLOCK);
+                    let bytes = if vectors.len == 0 { Bytes::new() } else { reader.read(vectors.len, waits).await? };
+                    vectors.scatter(&mut memory, &bytes)?;
+                    bytes.len()
+                }
+            }
+        }
+        Kind::File(file) => {
+            file.demand_readable(*rights, Rights::FD_READ)?;
+            let bytes = read_at(&file.handle, file.position, vectors.len).await?;
+            file.position += bytes.len() as u64;
+            vectors.scatter(&mut memory, &bytes)?;
+            bytes.len()
+        }
+        Kind::Directory(_) => return Err(Errno::Isdir.into()),
+        Kind::Output(_) => return Err(Errno::Badf.into()),
+    };
+    Ok(memory.write_u32(to, size(read)?)?)
+}
+
+pub(super) async fn pread(
+    caller: &mut Caller<'_, State>,
+    fd: u32,
+    iovs: u32,
+    count: u32,
+    offset: u64,
+    to: u32,
+) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
+    let Descriptor { kind, rights, .. } = state.core().preview1.table.get(fd)?;
+    let file = match kind {
+        Kind::File(file) => file,
+        Kind::Input(_) => return Err(Errno::Spipe.into()),
+        Kind::Directory(_) => return Err(Errno::Isdir.into()),
+        Kind::Output(_) => return Err(Errno::Badf.into()),
+    };
+    file.demand_readable(*rights, Rights::FD_READ.or(Rights::FD_SEEK))?;
+    let bytes = read_at(&file.handle, position(offset)?, vectors.len).await?;
+    vectors.scatter(&mut memory, &bytes)?;
+    Ok(memory.write_u32(to, size(bytes.len())?)?)
+}
+
+pub(super) async fn write(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
+    let written = match kind {
+        Kind::Output(output) => {
+            rights.demand(Rights::FD_WRITE)?;
+            let vectors = Vectors::new(&memory, iovs, count, output.bytes_max())?;
+            match output {
+                Output::Captured(capture) => vectors.each_mut(&mut memory, |buffer| {
+                    capture.write(buffer).map_err(wasmtime::Error::from)?;
+                    Ok(buffer.len())
+                })?,
+                Output::Log(log) => vectors.each_mut(&mut memory, |buffer| {
+                    log.push(buffer);
+                    Ok(buffer.len())
+                })?,
+                Output::Inherited(_) if vectors.len == 0 => 0,
+                Output::Inherited(writer) => writer.write(vectors.gather(&mut memory)?).await?,
+            }
+        }
+        Kind::File(file) => {
+            file.demand_writable(*rights, Rights::FD_WRITE)?;
+            let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
+            let bytes = vectors.gather(&mut memory)?;
+            let (written, end) = write_at(&file.handle, bytes, file.position, flags.contains(Flags::APPEND)).await?;
+            file.position = end;
+            written
+        }
+        Kind::Directory(_) | Kind::Input(_) => return Err(Errno::Badf.into()),
+    };
+    Ok(memory.write_u32(to, size(written)?)?)
+}
+
+pub(super) async fn pwrite(
+    caller: &mut Caller<'_, State>,
+    fd: u32,
+    iovs: u32,
+    count: u32,
+    offset: u64,
+    to: u32,
+) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
+    let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
+    let file = match kind {
+        Kind::File(file) => file,
+        Kind::Output(_) => return Err(Errno::Spipe.into()),
+        Kind::Directory(_) | Kind::Input(_) => return Err(Errno::Badf.into()),
+    };
+    file.demand_writable(*rights, Rights::FD_WRITE.or(Rights::FD_SEEK))?;
+    // As on Linux, a file that is appended to is appended to wherever the program points.
+    let bytes = vectors.gather(&mut memory)?;
+    let (written, _) = write_at(&file.handle, bytes, position(offset)?, flags.contains(Flags::APPEND)).await?;
+    Ok(memory.write_u32(to, size(written)?)?)
+}
+
+/// Reads up to `len` bytes.
+async fn read_at(handle: &Arc<Handle>, at: u64, len: usize) -> Result<Vec<u8>, Failure> {
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    let handle = Arc::clone(handle);
+    off_thread(move || {
+        let mut bytes = Vec::with_capacity(len);
+        rustix::io::retry_on_intr(|| rustix::io::pread(handle.file(), spare_capacity(&mut bytes), at))?;
+        Ok(bytes)
+    })
+    .await
+}
+
+/// Writes some of the bytes; returns how many, and where the next would go.
+async fn write_at(handle: &Arc<Handle>, bytes: Vec<u8>, at: u64, append: bool) -> Result<(usize, u64), Failure> {
+    if bytes.is_empty() {
+        return Ok((0, at));
+    }
+    let handle = Arc::clone(handle);
+    off_thread(move || {
+        let file = handle.file();
+        if append {
+            let written = append_to(file, &bytes)?;
+            Ok((written, file.metadata()?.len()))
+        } else {
+            let written = file.write_at(&bytes, at)?;
+            Ok((written, at + written as u64))
+        }
+    })
+    .await
+}
+
+/// Writes at the end, wherever that is by then.
+#[cfg(target_os = "linux")]
+fn append_to(file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
+    Ok(retry_on_intr(|| pwritev2(file, &[io::IoSlice::new(bytes)], 0, ReadWriteFlags::APPEND))?)
+}
+
+/// Writes at the end. Two that do so at once may meet.
+#[cfg(not(target_os = "linux"))]
+fn append_to(file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
+    file.write_at(bytes, file.metadata()?.len())
+}
+
+/// A position in a file, as the system counts.
+fn position(offset: u64) -> Result<u64, Failure> {
+    if i64::try_from(offset).is_ok() { Ok(offset) } else { Err(Errno::Inval.into()) }
+}
+
+impl File {
+    fn demand_readable(&self, rights: Rights, needed: Rights) -> Result<(), Failure> {
+        if !self.readable {
+            return Err(Errno::Badf.into());
+        }
+        rights.demand(needed)
+    }
+
+    fn demand_writable(&self, rights: Rights, needed: Rights) -> Result<(), Failure> {
+        if !self.writable {
+            return Err(Errno::Badf.into());
+        }
+        rights.demand(needed)
+    }
+}
+
+pub(super) async fn seek(caller: &mut Caller<'_, State>, fd: u32, offset: i64, whence: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let (file, rights) = seekable(state, fd)?;
+    let tells = offset == 0 && whence == 1;
+    rights.demand(if tells { Rights::FD_TELL } else { Rights::FD_SEEK })?;
+    let from = match whence {
+        0 => 0,
+        1 => file.position,
+        2 => stat(&file.handle).await?.size,
+        _ => return Err(Errno::Inval.into()),
+    };
+    file.position = position(from.checked_add_signed(offset).ok_or(Errno::Inval)?)?;
+    Ok(memory.write_u64(to, file.position)?)
+}
+
+pub(super) fn tell(caller: &mut Caller<'_, State>, fd: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let (file, rights) = seekable(state, fd)?;
+    rights.demand(Rights::FD_TELL)?;
+    Ok(memory.write_u64(to, file.position)?)
+}
+
+fn seekable(state: &mut State, fd: u32) -> Result<(&mut File, Rights), Failure> {
+    match state.core().preview1.table.get(fd)? {
+        Descriptor { kind: Kind::File(file), rights, .. } => Ok((file, *rights)),
+        Descriptor { kind: Kind::Input(_) | Kind::Output(_), .. } => Err(Errno::Spipe.into()),
+        Descriptor { kind: Kind::Directory(_), .. } => Err(Errno::Badf.into()),
+    }
+}
+
+pub(super) fn close(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
+    table(caller).close(fd)
+}
+
+pub(super) fn renumber(caller: &mut Caller<'_, State>, from: u32, to: u32) -> Result<(), Failure> {
+    table(caller).renumber(from, to)
+}
+
+pub(super) fn fdstat(caller: &mut Caller<'_, State>, fd: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let descriptor = state.core().preview1.table.get(fd)?;
+    let ty = match &descriptor.kind {
+        Kind::Input(input) => input.file_type(),
+        Kind::Output(output) => output.file_type(),
+        Kind::Directory(_) => FileType::Directory,
+        Kind::File(_) => FileType::RegularFile,
+    };
+    let mut bytes = [0; 24];
+    bytes[0] = ty as u8;
+    bytes[2..4].copy_from_slice(&descriptor.flags.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&descriptor.rights.0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&descriptor.inheriting.0.to_le_bytes());
+    Ok(memory.write(to, &bytes)?)
+}
+
+/// Whether writes reach the disk before they return was settled when the file was opened; the rest may change.
+pub(super) fn set_flags(caller: &mut Caller<'_, State>, fd: u32, flags: u32) -> Result<(), Failure> {
+    const SETTLED: u16 = Flags::DSYNC.0 | Flags::RSYNC.0 | Flags::SYNC.0;
+    let flags = Flags::of(flags)?;
+    let descriptor = table(caller).get(fd)?;
+    descriptor.rights.demand(Rights::FD_FDSTAT_SET_FLAGS)?;
+    let settled = descriptor.flags.0 & SETTLED;
+    if flags.0 & SETTLED & !settled != 0 {
+        return Err(Errno::Inval.into());
+    }
+    descriptor.flags = Flags(flags.0 | settled);
+    Ok(())
+}
+
+/// Rights only become fewer.
+pub(super) fn set_rights(caller: &mut Caller<'_, State>, fd: u32, base: u64, inheriting: u64) -> Result<(), Failure> {
+    let descriptor = table(caller).get(fd)?;
+    descriptor.rights.demand(Rights(base))?;
+    descriptor.inheriting.demand(Rights(inheriting))?;
+    descriptor.rights = Rights(base);
+    descriptor.inheriting = Rights(inheriting);
+    Ok(())
+}
+
+pub(super) fn prestat(caller: &mut Caller<'_, State>, fd: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    match &state.core().preview1.table.get(fd)?.kind {
+        Kind::Directory(directory) => {
+            let name = directory.preopened.as_ref().ok_or(Errno::Badf)?;
+            // A directory is number 0 of the kinds of things that can be there from the start, and the only one.
+            memory.write_u32(to, 0)?;
+            Ok(memory.write_u32(to.checked_add(4).ok_or(Errno::Fault)?, size(name.len())?)?)
+        }
+        _ => Err(Errno::Badf.into()),
+    }
+}
+
+pub(super) fn prestat_name(caller: &mut Caller<'_, State>, fd: u32, to: u32, len: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    match &state.core().preview1.table.get(fd)?.kind {
+        Kind::Directory(directory) => {
+            let name = directory.preopened.as_ref().ok_or(Errno::Notdir)?;
+            if size(name.len())? > len {
+                return Err(Errno::Nametoolong.into());
+            }
+            Ok(memory.write(to, name.as_bytes())?)
+        }
+        _ => Err(Errno::Notdir.into()),
+    }
+}
+
+pub(super) async fn filestat(caller: &mut Caller<'_, State>, fd: u32, to: u32) -> Result<(), Failure> {
+    let (mut memory, state) = reach(caller)?;
+    let Descriptor { kind, rights, .. } = state.core().preview1.table.get(fd)?;
+    rights.demand(Rights::FD_FILESTAT_GET)?;
+    let stat = match kind {
+        Kind::Input(input) => FileStat::of_stream(input.file_type()),
+        Kind::Output(output) => FileStat::of_stream(output.file_type()),
+        Kind::Directory(directory) => stat(&directory.handle).await?,
+        Kind::File(file) => stat(&file.handle).await?,
+    };
+    stat.write(&mut memory, to)
+}
+
+/// What is known of something that is open.
+pub(super) async fn stat(handle: &Arc<Handle>) -> Result<FileStat, Failure> {
+    let handle = Arc::clone(handle);
+    off_thread(move || FileStat::of_file(handle.file())).await
+}
+
+pub(super) async fn set_size(caller: &mut Caller<'_, State>, fd: u32, size: u64) -> Result<(), Failure> {
+    let (file, rights) = table(caller).file(fd)?;
+    if !file.writable {
+        file.handle.demand_writable()?;
+        return Err(Errno::Inval.into());
+    }
+    rights.demand(Rights::FD_FILESTAT_SET_SIZE)?;
+    let handle = Arc::clone(&file.handle);
+    let size = position(size)?;
+    off_thread(move || handle.file().set_len(size)).await
+}
+
+pub(super) async fn set_times(
+    caller: &mut Caller<'_, State>,
+    fd: u32,
+    accessed: u64,
+    modified: u64,
+    flags: u32,
+) -> Result<(), Failure> {
+    let times = NewTimes::of(accessed, modified, flags)?;
+    let (handle, rights) = on_disk(table(caller).get(fd)?)?;
+    rights.demand(Rights::FD_FILESTAT_SET_TIMES)?;
+    handle.demand_writable()?;
+    off_thread(move || times.set(handle.file())).await
+}
+
+fn on_disk(descriptor: &Descriptor) -> Result<(Arc<Handle>, Rights), Failure> {
+    match &descriptor.kind {
+        Kind::Directory(directory) => Ok((Arc::clone(&directory.handle), descriptor.rights)),
+        Kind::File(file) => Ok((Arc::clone(&file.handle), descriptor.rights)),
+        Kind::Input(_) | Kind::Output(_) => Err(Errno::Badf.into()),
+    }
+}
+
+pub(super) async fn sync(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
+    let (handle, rights) = on_disk(table(caller).get(fd)?)?;
+    rights.demand(Rights::FD_SYNC)?;
+    off_thread(move || handle.file().sync_all()).await
+}
+
+pub(super) async fn datasync(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
+    let (handle, rights) = on_disk(table(caller).get(fd)?)?;
+    rights.demand(Rights::FD_DATASYNC)?;
+    off_thread(move || handle.file().sync_data()).await
+}
+
+pub(super) async fn allocate(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64) -> Result<(), Failure> {
+    let (file, rights) = table(caller).file(fd)?;
+    file.demand_writable(rights, Rights::FD_ALLOCATE)?;
+    if len == 0 {
+        return Err(Errno::Inval.into());
+    }
+    let end = offset.checked_add(len).and_then(|end| i64::try_from(end).ok());
+    end.ok_or(Errno::Fbig)?;
+    let handle = Arc::clone(&file.handle);
+    off_thread(move || Ok(fallocate(handle.file(), FallocateFlags::empty(), offset, len)?)).await
+}
+
+pub(super) async fn advise(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64, advice: u32) -> Result<(), Failure> {
+    let (file, rights) = table(caller).file(fd)?;
+    rights.demand(Rights::FD_ADVISE)?;
+    if advice > 5 || i64::try_from(offset).is_err() || i64::try_from(len).is_err() {
+        return Err(Errno::Inval.into());
+    }
+    let handle = Arc::clone(&file.handle);
+    off_thread(move || give_advice(handle.file(), offset, NonZeroU64::new(len), advice)).await
+}
+
+#[cfg(target_os = "linux")]
+fn give_advice(file: &std::fs::File, offset: u64, len: Option<NonZeroU64>, advice: u32) -> io::Result<()> {
+    use rustix::fs::{Advice, fadvise};
+    let advice = match advice {
+        0 => Advice::Normal,
+        1 => Advice::Sequential,
+        2 => Advice::Random,
+        3 => Advice::WillNeed,
+        4 => Advice::DontNeed,
+        _ => Advice::NoReuse,
+    };
+    Ok(fadvise(file, offset, len, advice)?)
+}
+
+/// Advice is only that.
+#[cfg(not(target_os = "linux"))]
+fn give_advice(_: &std::fs::File, _: u64, _: Option<NonZeroU64>, _: u32) -> io::Result<()> {
+    Ok(())
+}
