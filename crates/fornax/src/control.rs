@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::{
-    Digest, Entry, Error, FileRoot, Kind, ModuleVersion, Route, RouteTable, Snapshot, Target, Tenant, TenantLimits, Weighted,
+    Counts, Digest, Entry, Error, FileRoot, Kind, ModuleVersion, Page, PageKind, Route, RouteTable, Snapshot, Target, Tenant,
+    TenantLimits, Weighted,
 };
 use front::Road;
 use guest::{BackendTable, Backends, Directory, Interface, Prepared, Runtime};
@@ -49,6 +50,8 @@ pub(crate) struct Control {
     backends: BTreeMap<String, Backends>,
     published: BTreeMap<Name, Published>,
     tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
+    /// Of tenants with a page that shows them.
+    counts: BTreeMap<Arc<str>, Arc<Counts>>,
     generation: u64,
 }
 
@@ -65,6 +68,7 @@ impl Control {
             backends: BTreeMap::new(),
             published: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            counts: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -79,7 +83,8 @@ impl Control {
             let next = self.publish(&name, module, &tenants, &backends).await?;
             published.insert(name, next);
         }
-        let routes = config.routes.iter().map(|route| self::route(route, &published)).collect::<Result<_, _>>()?;
+        let counts = self.next_counts(config);
+        let routes = config.routes.iter().map(|route| self::route(route, &published, &counts)).collect::<Result<_, _>>()?;
         let routes = RouteTable::build(routes).map_err(|error| unprocessable(error.to_string()))?;
         self.generation += 1;
         let used: Vec<Digest> = published.values().map(|p| p.version.digest).collect();
@@ -88,13 +93,27 @@ impl Control {
             routes,
             modules: published.iter().map(|(name, p)| (name.clone(), Arc::clone(&p.version))).collect(),
             tenants: tenants.clone(),
+            // A request without a route is nobody's: it is counted where there is no doubt whose page shall show it.
+            counts: counts.values().next().filter(|_| counts.len() == 1).cloned(),
         });
         self.road.metrics.reloads.inc();
         self.runtime.retain(&used);
         self.backends = backends;
         self.published = published;
         self.tenants = tenants;
+        self.counts = counts;
         Ok(())
+    }
+
+    /// What was counted stays, as long as somebody can look.
+    fn next_counts(&self, config: &Config) -> BTreeMap<Arc<str>, Arc<Counts>> {
+        let shown = config.routes.iter().filter(|route| route.target == config::Target::Page(PageKind::Monitoring));
+        let keep_or_make = |route: &config::Route| {
+            let tenant: Arc<str> = route.tenant.as_str().into();
+            let kept = self.counts.get(&tenant).cloned();
+            (tenant, kept.unwrap_or_default())
+        };
+        shown.map(keep_or_make).collect()
     }
 
     async fn connect_backends(&self, config: &Config) -> Result<BTreeMap<String, Backends>, Error> {
@@ -217,7 +236,11 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
     })
 }
 
-fn route(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result<Route, Error> {
+fn route(
+    route: &config::Route,
+    published: &BTreeMap<Name, Published>,
+    counts: &BTreeMap<Arc<str>, Arc<Counts>>,
+) -> Result<Route, Error> {
     let target = match &route.target {
         config::Target::Modules(targets) => Target::Modules(weighted(route, targets, published)?),
         config::Target::Files(path) => Target::Files(Arc::new(FileRoot {
@@ -225,6 +248,7 @@ fn route(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result
             depth: route.path.folder_depth(),
             tenant: route.tenant.as_str().into(),
         })),
+        config::Target::Page(kind) => Target::Page(Arc::new(Page { kind: *kind, tenant: route.tenant.as_str().into() })),
     };
     Ok(Route {
         host: route.host.clone(),
@@ -232,6 +256,8 @@ fn route(route: &config::Route, published: &BTreeMap<Name, Published>) -> Result
         methods: route.methods.clone(),
         target,
         cache_ttl: route.cache_ttl,
+        about: route.about.clone(),
+        counts: counts.get(route.tenant.as_str()).cloned(),
     })
 }
 

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Limits, ModuleId, Pattern, TenantLimits};
+use base::{About, Limits, ModuleId, Pattern, TenantLimits};
 use toml::{Spanned, Value};
 
 use super::error::Origin;
@@ -253,6 +253,7 @@ impl Build<'_> {
             health,
             metrics,
             cache: self.cache(&raw.cache)?,
+            access_log: raw.access_log,
         })
     }
 
@@ -509,6 +510,7 @@ fn route_to_all(module: &Module) -> Route {
         methods: Vec::new(),
         target: Target::Modules(vec![(module.name.clone(), 1)]),
         cache_ttl: None,
+        about: About::default(),
     }
 }
 

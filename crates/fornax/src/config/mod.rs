@@ -27,7 +27,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Limits, ModuleId, Pattern, TenantLimits};
+use base::{About, Limits, ModuleId, PageKind, Pattern, TenantLimits};
 
 pub use error::ConfigError;
 
@@ -69,6 +69,8 @@ pub struct Server {
     pub metrics: Option<String>,
     /// How much of answers is kept, for the routes that say so.
     pub cache: Cache,
+    /// Whether each request is a line of the log, in Apache's combined form.
+    pub access_log: bool,
 }
 
 /// `[server] cache`.
@@ -99,6 +101,7 @@ impl Default for Server {
             health: None,
             metrics: None,
             cache: Cache::default(),
+            access_log: false,
         }
     }
 }
@@ -172,6 +175,8 @@ pub struct Route {
     pub target: Target,
     /// How long an answer of a module may be given again; more than 0.
     pub cache_ttl: Option<Duration>,
+    /// What an index page says of it.
+    pub about: About,
 }
 
 /// Who answers a route.
@@ -182,6 +187,8 @@ pub enum Target {
     /// A folder, where the path ends in `/*`, else one file; absolute, and it was there when the configuration was read.
     /// Symbolic links are kept, so that one that is switched is seen at once.
     Files(PathBuf),
+    /// A page of the server's own, about the tenant.
+    Page(PageKind),
 }
 
 /// `[backend.NAME]`.

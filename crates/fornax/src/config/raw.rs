@@ -70,6 +70,8 @@ pub(super) struct Server {
     pub(super) metrics: Option<Text>,
     #[serde(default)]
     pub(super) cache: Cache,
+    #[serde(default)]
+    pub(super) access_log: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -134,7 +136,11 @@ pub(super) struct Route {
     pub(super) module: Option<Text>,
     pub(super) modules: Option<Spanned<Vec<Target>>>,
     pub(super) files: Option<Text>,
+    pub(super) page: Option<Text>,
     pub(super) cache: Option<Spanned<RouteCache>>,
+    pub(super) description: Option<Text>,
+    pub(super) category: Option<Text>,
+    pub(super) example: Option<Text>,
 }
 
 #[derive(Deserialize)]

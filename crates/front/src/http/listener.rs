@@ -5,7 +5,7 @@
 //! guests that crowd a core must not keep the others from new connections.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -55,6 +55,8 @@ pub struct HttpOptions {
     pub metrics: Option<String>,
     /// How much of answers is kept, for routes that say so.
     pub cache: CacheOptions,
+    /// Whether each request is a line of the access log.
+    pub access_log: bool,
 }
 
 /// HTTP being served. Dropping it closes everything at once.
@@ -157,8 +159,8 @@ impl Acceptor {
                 accepted = listener.accept() => accepted,
                 _ = &mut stopped => break,
             };
-            match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => self.hand_over(stream),
+            match accepted.and_then(|(stream, client)| Ok((stream.into_std()?, client))) {
+                Ok((stream, client)) => self.hand_over(stream, client),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -167,21 +169,21 @@ impl Acceptor {
             }
         }
         // Who has connected already counts as served; closing the socket would reset them.
-        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        while let Some(Ok((stream, client))) = listener.accept().now_or_never() {
             if let Ok(stream) = stream.into_std() {
-                self.hand_over(stream);
+                self.hand_over(stream, client);
             }
         }
     }
 
-    fn hand_over(&self, stream: std::net::TcpStream) {
+    fn hand_over(&self, stream: std::net::TcpStream, client: SocketAddr) {
         let Some(core) = self.cores.iter().min_by_key(|core| core.connections.load(Relaxed)) else { return };
         let counted = Counted::new(&core.connections, &self.service);
         let (service, draining, alive) = (Arc::clone(&self.service), self.draining.clone(), self.alive.clone());
         core.handle.spawn(async move {
             // Held until the connection ends.
             let _held = (counted, alive);
-            serve(stream, service, draining).await;
+            serve(stream, client.ip(), service, draining).await;
         });
     }
 }
@@ -207,7 +209,7 @@ impl Drop for Counted {
     }
 }
 
-async fn serve(stream: std::net::TcpStream, service: Arc<Service>, mut draining: watch::Receiver<bool>) {
+async fn serve(stream: std::net::TcpStream, client: IpAddr, service: Arc<Service>, mut draining: watch::Receiver<bool>) {
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Answers leave in one write; waiting for more would only delay them. An error here means the peer is gone.
     let _ = stream.set_nodelay(true);
@@ -217,7 +219,7 @@ async fn serve(stream: std::net::TcpStream, service: Arc<Service>, mut draining:
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .header_read_timeout(None)
-        .serve_connection(socket, service_fn(|request| Arc::clone(&service).respond(Arc::clone(&clock), request)));
+        .serve_connection(socket, service_fn(|request| Arc::clone(&service).respond(Arc::clone(&clock), client, request)));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

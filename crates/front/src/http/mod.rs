@@ -7,11 +7,14 @@
 mod cache;
 mod clock;
 mod conditions;
+mod date;
 mod files;
 mod head;
 mod io;
 mod listener;
+mod pages;
 mod router;
+mod seen;
 mod service;
 #[cfg(test)]
 mod tests_support;

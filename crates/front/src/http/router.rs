@@ -1,8 +1,9 @@
 //! Host, path, method → who shall answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Error, Found, Kind, Picked, Snapshot};
+use base::{Error, Found, Kind, Picked, Route, Snapshot};
 use http::{HeaderValue, Request, header};
 
 /// Longest request target: what browsers and proxies agree to carry.
@@ -16,6 +17,8 @@ const FIELDS_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Way {
     pub(crate) picked: Picked,
     pub(crate) cache_ttl: Option<Duration>,
+    /// The route, where its requests are counted.
+    pub(crate) counted: Option<Arc<Route>>,
 }
 
 /// Finds the way, or the error and, for 405, the methods that would do.
@@ -27,7 +30,11 @@ pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>) -> Result<Way,
         return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
     }
     match snapshot.routes.find(host, path, request.method()) {
-        Found::Route(route) => Ok(Way { picked: route.pick(rand_u64), cache_ttl: route.cache_ttl }),
+        Found::Route(route) => Ok(Way {
+            picked: route.pick(rand_u64),
+            cache_ttl: route.cache_ttl,
+            counted: route.counts.is_some().then(|| Arc::clone(route)),
+        }),
         Found::Nothing => Err((Error::new(Kind::NotFound, "no route matches this host and path"), None)),
         Found::OtherMethods(methods) => {
             let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
