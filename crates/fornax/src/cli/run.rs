@@ -129,7 +129,9 @@ async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mu
 
 fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
     let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
-    if is_app(&args.file) {
+    let extension = |wanted| args.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted));
+    let (is_toml, is_json) = (extension("toml"), extension("json"));
+    if is_toml || is_json {
         if !(args.dirs.is_empty() && args.env.is_empty() && args.allow_hosts.is_empty() && args.args.is_empty()) {
             return Err(Error::new(
                 Kind::Unprocessable,
@@ -137,7 +139,10 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
                  `outbound` and `args` into its [[module]]",
             ));
         }
-        let mut config = Config::from_file(&args.file, &|name| std::env::var(name).ok())?;
+        let mut config = match is_toml {
+            true => Config::from_file(&args.file, &|name| std::env::var(name).ok())?,
+            false => Config::from_wasio_file(&args.file)?,
+        };
         config.server.listen = listen.unwrap_or(config.server.listen);
         config.server.data = global.data.clone().or(config.server.data);
         return Ok(config);
@@ -156,10 +161,6 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
         ..SingleOptions::default()
     };
     Ok(Config::single(&args.file, options)?)
-}
-
-fn is_app(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
 fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {

@@ -10,16 +10,21 @@
 //! | add a key | `raw.rs`, `build.rs`, a field here, and `example.toml` |
 //! | word an error | `error.rs`, and its line in `tests.rs` |
 //! | read another unit | `units.rs` |
+//! | change how a WASIO `config.json` is read | `wasio.rs` |
 //!
 //! Nothing here reads the process's environment: whoever reads a file says what `${NAME}` stands for. `Debug` shows no
 //! value of a guest's environment and no option of a backend, as that is where secrets are.
 
 mod build;
 mod error;
+mod json;
 mod raw;
 #[cfg(test)]
 mod tests;
 mod units;
+mod wasio;
+#[cfg(test)]
+mod wasio_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -119,6 +124,8 @@ pub struct Module {
     pub source: PathBuf,
     /// The id the file pins.
     pub id: Option<ModuleId>,
+    /// How an HTTP request is put into an entry that is not HTTP.
+    pub codec: Option<String>,
     /// What each call may use.
     pub limits: Limits,
     /// The guest's environment, sorted by name.
@@ -248,16 +255,25 @@ impl Config {
     ///
     /// If it cannot be read, or as [`Config::from_toml`].
     pub fn from_file(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let name = file.display();
-            match error.kind() {
-                std::io::ErrorKind::NotFound => ConfigError::new(format!("no configuration file at {name}")),
-                std::io::ErrorKind::IsADirectory => ConfigError::new(format!("the configuration file {name} is a directory")),
-                std::io::ErrorKind::InvalidData => ConfigError::new(format!("the configuration file {name} is not UTF-8 text")),
-                _ => ConfigError::new(format!("cannot read the configuration file {name}: {error}")),
-            }
-        })?;
-        Self::from_toml(&text, file, env)
+        Self::from_toml(&read(file)?, file, env)
+    }
+
+    /// Reads the text of a WASIO `config.json`. `file` is what errors call it and what its paths are relative to.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place.
+    pub fn from_wasio(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        wasio::config(text, file)
+    }
+
+    /// Reads a WASIO `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or as [`Config::from_wasio`].
+    pub fn from_wasio_file(file: &Path) -> Result<Self, ConfigError> {
+        Self::from_wasio(&read(file)?, file)
     }
 
     /// The configuration of `fornax run FILE.wasm`: one module, named after its file, that answers every path of the
@@ -270,6 +286,18 @@ impl Config {
     pub fn single(file: &Path, options: SingleOptions) -> Result<Self, ConfigError> {
         build::single(file, options)
     }
+}
+
+fn read(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let name = file.display();
+        match error.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::new(format!("no configuration file at {name}")),
+            std::io::ErrorKind::IsADirectory => ConfigError::new(format!("the configuration file {name} is a directory")),
+            std::io::ErrorKind::InvalidData => ConfigError::new(format!("the configuration file {name} is not UTF-8 text")),
+            _ => ConfigError::new(format!("cannot read the configuration file {name}: {error}")),
+        }
+    })
 }
 
 /// Reads `--dir HOST::GUEST[:rw|:ro]`; read-only where nothing is said.

@@ -11,7 +11,7 @@ use super::raw::{self, Text};
 use super::{Build, Checked, Known, Route, Target};
 
 /// Answers are kept in memory: few processes live longer.
-const CACHE_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(in crate::config) const CACHE_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What `page` may be.
 const PAGES: [(&str, PageKind); 3] =
