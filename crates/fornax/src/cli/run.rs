@@ -18,8 +18,8 @@ const ENDED_BY_SIGNAL: u8 = 128;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A component (.wasm), or an app (.toml)
-    #[arg(value_name = "FILE|APP.toml")]
+    /// A component (.wasm), an app (.toml), a WASIO configuration (.json), or a folder of components
+    #[arg(value_name = "FILE|APP.toml|CONFIG.json|DIR")]
     file: PathBuf,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
@@ -33,7 +33,7 @@ pub(super) struct RunArgs {
     /// Let the guest connect: scheme, host and port, such as https://api.example.com
     #[arg(long = "allow-host", value_name = "URL")]
     allow_hosts: Vec<String>,
-    /// Reload when the file, or a file the app names, changes
+    /// Reload when the file, a file the app names, or a component of the folder changes
     #[arg(long)]
     watch: bool,
     /// The guest's arguments
@@ -135,7 +135,7 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
         if !(args.dirs.is_empty() && args.env.is_empty() && args.allow_hosts.is_empty() && args.args.is_empty()) {
             return Err(Error::new(
                 Kind::Unprocessable,
-                "--dir, --env, --allow-host and arguments go with a single file; for an app, write `dirs`, `env`, \
+                "--dir, --env, --allow-host and arguments go with a component or a folder of them; for an app, write `dirs`, `env`, \
                  `outbound` and `args` into its [[module]]",
             ));
         }
@@ -147,10 +147,6 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
         config.server.data = global.data.clone().or(config.server.data);
         return Ok(config);
     }
-    if args.file.is_dir() {
-        let text = format!("{} is a folder; name a component (.wasm) or an app (.toml) in it", args.file.display());
-        return Err(Error::new(Kind::Unprocessable, text));
-    }
     let options = SingleOptions {
         listen,
         data: global.data.clone(),
@@ -160,9 +156,10 @@ fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
         outbound: args.allow_hosts.clone(),
         ..SingleOptions::default()
     };
-    Ok(Config::single(&args.file, options)?)
+    Ok(if args.file.is_dir() { Config::folder(&args.file, options)? } else { Config::single(&args.file, options)? })
 }
 
+/// What the command line names, which may be a folder, and the files that its configuration names.
 fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
     std::iter::once(file.to_owned()).chain(config.modules.iter().map(|module| module.source.clone())).collect()
 }

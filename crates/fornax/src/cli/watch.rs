@@ -1,7 +1,7 @@
 //! Noticing that files changed.
 //!
 //! Folders are watched, not files: editors and builds replace a file by renaming another over it, and a watch on the file
-//! would stay with the old one.
+//! would stay with the old one. Of a folder that is served itself, every artifact counts, also one that is new.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,39 +12,62 @@ use base::{Error, Kind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::config::ARTIFACT_EXTENSION;
+
 /// A build writes a file in several steps; this long after the last one it is taken as done.
 const SETTLED: Duration = Duration::from_millis(150);
 
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
     folders: BTreeSet<PathBuf>,
-    files: Arc<Mutex<BTreeSet<PathBuf>>>,
+    followed: Arc<Mutex<Followed>>,
     changed: Arc<Notify>,
+}
+
+/// What counts as a change.
+#[derive(Default)]
+struct Followed {
+    files: BTreeSet<PathBuf>,
+    /// Folders of which every artifact counts.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Followed {
+    fn has(&self, path: &Path) -> bool {
+        let is_artifact = path.extension().is_some_and(|extension| extension == ARTIFACT_EXTENSION);
+        self.files.contains(path) || (is_artifact && path.parent().is_some_and(|folder| self.folders.contains(folder)))
+    }
 }
 
 impl Watch {
     pub(super) fn start(files: &[PathBuf]) -> Result<Self, Error> {
         let changed = Arc::new(Notify::new());
-        let watched: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
+        let followed: Arc<Mutex<Followed>> = Arc::default();
         let watcher = notify::recommended_watcher({
-            let (changed, watched) = (Arc::clone(&changed), Arc::clone(&watched));
+            let (changed, followed) = (Arc::clone(&changed), Arc::clone(&followed));
             move |event: notify::Result<notify::Event>| {
-                let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-                if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| watched.contains(path))) {
+                let followed = followed.lock().unwrap_or_else(PoisonError::into_inner);
+                if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| followed.has(path))) {
                     changed.notify_one();
                 }
             }
         });
         let watcher = watcher.map_err(failed)?;
-        let mut watch = Self { watcher, folders: BTreeSet::new(), files: watched, changed };
+        let mut watch = Self { watcher, folders: BTreeSet::new(), followed, changed };
         watch.follow(files)?;
         Ok(watch)
     }
 
-    /// Watches these files from now on, and no others.
+    /// Watches these files from now on, and no others; of a folder among them, its artifacts.
     pub(super) fn follow(&mut self, files: &[PathBuf]) -> Result<(), Error> {
-        let files: BTreeSet<PathBuf> = files.iter().map(|file| absolute(file)).collect();
-        let folders: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
+        let resolved = |file: &PathBuf| file.canonicalize().unwrap_or_else(|_| absolute(file));
+        let (whole, files): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.is_dir());
+        let followed = Followed {
+            files: files.into_iter().map(|file| absolute(file)).collect(),
+            folders: whole.into_iter().map(resolved).collect(),
+        };
+        let parents = followed.files.iter().filter_map(|file| file.parent().map(Path::to_owned));
+        let folders: BTreeSet<PathBuf> = parents.chain(followed.folders.iter().cloned()).collect();
         for gone in self.folders.difference(&folders) {
             // A folder that was removed cannot be unwatched, and need not be.
             let _ = self.watcher.unwatch(gone);
@@ -53,7 +76,7 @@ impl Watch {
             self.watcher.watch(new, RecursiveMode::NonRecursive).map_err(failed)?;
         }
         self.folders = folders;
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = followed;
         Ok(())
     }
 

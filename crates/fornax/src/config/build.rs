@@ -4,6 +4,7 @@
 //! is wrong as the beginning of a sentence; the place is added by its caller.
 
 mod route;
+mod single;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -15,13 +16,12 @@ use base::{About, Limits, ModuleId, PageKind, Pattern, TenantLimits};
 use toml::{Spanned, Value};
 
 pub(super) use self::route::CACHE_TTL_MAX;
+pub(super) use self::single::{folder, single};
 
 use super::error::Origin;
 use super::raw::{self, Text};
 use super::units::{self, ExpandError};
-use super::{
-    BUILT_IN_BACKENDS, Backend, Cache, Config, ConfigError, DEFAULT_TENANT, Dir, Module, Route, Server, SingleOptions, Target,
-};
+use super::{BUILT_IN_BACKENDS, Backend, Cache, Config, ConfigError, DEFAULT_TENANT, Dir, Module, Route, Server, Target};
 
 /// Longer than any log column, metric label or key prefix likes, and no name a person types.
 const NAME_CHARS_MAX: usize = 64;
@@ -82,43 +82,6 @@ pub(super) fn config(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<Strin
 
 pub(super) fn absolute(file: &Path) -> Checked<PathBuf> {
     std::path::absolute(file).map_err(|error| ConfigError::in_file(format!("cannot find the folder of the file ({error})"), file))
-}
-
-pub(super) fn single(file: &Path, options: SingleOptions) -> Checked<Config> {
-    let source = std::path::absolute(file)
-        .map_err(|error| ConfigError::new(format!("cannot find the folder of {} ({error})", file.display())))?;
-    let name = safe_name(file.file_stem().unwrap_or_default().to_string_lossy().as_ref(), "module");
-    let env: BTreeMap<_, _> = options.env.into_iter().collect();
-    if env.len() > ENV_ENTRIES_MAX {
-        return Err(ConfigError::new(too_many_entries()));
-    }
-    let mut guests = BTreeSet::new();
-    if let Some(twice) = options.dirs.iter().find(|dir| !guests.insert(&dir.guest)) {
-        return Err(ConfigError::new(format!("two directories at `{}` of the guest", twice.guest)));
-    }
-    let module = Module {
-        tenant: DEFAULT_TENANT.to_owned(),
-        app: name.clone(),
-        name: name.clone(),
-        source,
-        id: None,
-        codec: None,
-        limits: options.limits,
-        env: env.into_iter().collect(),
-        args: options.args,
-        dirs: options.dirs,
-        outbound: options.outbound,
-        bindings: BTreeMap::from([("keyvalue".to_owned(), BTreeMap::from([("default".to_owned(), "embedded".to_owned())]))]),
-    };
-    let server = Server::default();
-    Ok(Config {
-        app: name,
-        server: Server { listen: options.listen.unwrap_or(server.listen), data: options.data, ..server },
-        tenants: BTreeMap::from([(DEFAULT_TENANT.to_owned(), TenantLimits::default())]),
-        routes: vec![route_to_all(&module)],
-        modules: vec![module],
-        backends: BTreeMap::new(),
-    })
 }
 
 pub(super) fn dir_flag(text: &str) -> Checked<Dir> {

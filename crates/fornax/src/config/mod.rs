@@ -42,6 +42,9 @@ pub const DEFAULT_TENANT: &str = "default";
 /// Backends that need no `[backend.NAME]`: one forgets with the process, one lives in the data directory.
 pub const BUILT_IN_BACKENDS: [&str; 2] = ["memory", "embedded"];
 
+/// What the files end in that `fornax run DIR` serves.
+pub const ARTIFACT_EXTENSION: &str = "wasm";
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -219,7 +222,7 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// What `fornax run FILE.wasm` says about its one module on the command line.
+/// What `fornax run FILE.wasm` or `DIR` says about its modules on the command line.
 #[derive(Default)]
 pub struct SingleOptions {
     /// Where to listen, if not at the default.
@@ -285,6 +288,16 @@ impl Config {
     /// is for its reader to say.
     pub fn single(file: &Path, options: SingleOptions) -> Result<Self, ConfigError> {
         build::single(file, options)
+    }
+
+    /// The configuration of `fornax run DIR`: every artifact of the folder is a module named after its file, which answers the
+    /// paths below its name, and an index page at `/` lists them.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be read or has no artifact, if two files would have one name, or as [`Config::single`].
+    pub fn folder(folder: &Path, options: SingleOptions) -> Result<Self, ConfigError> {
+        build::folder(folder, options)
     }
 }
 
