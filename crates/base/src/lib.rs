@@ -9,6 +9,7 @@
 
 mod body;
 mod call;
+mod counts;
 mod error;
 mod fields;
 mod gate;
@@ -24,6 +25,7 @@ mod tests_support;
 
 pub use body::{Body, BodyError, BodyFault, limit_body};
 pub use call::{Call, Command, Deadline, Exit, Input, Output, Reply, Routed, Stdio, Step, Via};
+pub use counts::{Counts, Totals};
 pub use error::{Blame, Error, Kind};
 pub use fields::{field_tokens, strip_hop_by_hop};
 pub use gate::{Gate, GateOptions, Slot};
@@ -31,6 +33,6 @@ pub use id::{Digest, ModuleId, RequestId};
 pub use limits::{Limits, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};
 pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
-pub use routes::{FileRoot, Found, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};
+pub use routes::{About, FileRoot, Found, Page, PageKind, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};
 pub use snapshot::{Snapshot, Snapshots};
 pub use tenant::Tenant;

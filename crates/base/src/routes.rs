@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::{Entry, ModuleVersion, Routed, Via};
+use crate::{Counts, Entry, ModuleVersion, Routed, Via};
 
 /// A path pattern, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,37 @@ pub struct FileRoot {
     pub tenant: Arc<str>,
 }
 
+/// A page of the server's own, about one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Which one.
+    pub kind: PageKind,
+    /// Whose routes it shows, and no other's.
+    pub tenant: Arc<str>,
+}
+
+/// Which page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageKind {
+    /// `OK`, as long as there is somebody to say so.
+    Health,
+    /// The routes, each with what it is for.
+    Index,
+    /// What was counted.
+    Monitoring,
+}
+
+/// What people are told of a route. Empty where nothing is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// What it does.
+    pub description: String,
+    /// What it belongs to.
+    pub category: String,
+    /// A whole path, or what follows the route's, such as `?name=you`.
+    pub example: String,
+}
+
 /// Who answers a route.
 #[derive(Clone, Debug)]
 pub enum Target {
@@ -122,6 +153,19 @@ pub enum Target {
     Modules(Vec<Weighted>),
     /// Files, without a call.
     Files(Arc<FileRoot>),
+    /// The server itself.
+    Page(Arc<Page>),
+}
+
+impl Target {
+    /// Whose it is.
+    pub fn tenant(&self) -> &Arc<str> {
+        match self {
+            Self::Modules(choices) => &choices[0].module.tenant.name,
+            Self::Files(root) => &root.tenant,
+            Self::Page(page) => &page.tenant,
+        }
+    }
 }
 
 /// Who answers one request.
@@ -131,6 +175,8 @@ pub enum Picked {
     Module(Routed),
     /// Files.
     Files(Arc<FileRoot>),
+    /// The server itself.
+    Page(Arc<Page>),
 }
 
 /// Host, path and methods → target.
@@ -146,6 +192,10 @@ pub struct Route {
     pub target: Target,
     /// How long a module's answer may be given again, where it may.
     pub cache_ttl: Option<Duration>,
+    /// What people are told of it.
+    pub about: About,
+    /// Where its requests are counted, if anybody can look.
+    pub counts: Option<Arc<Counts>>,
 }
 
 impl Route {
@@ -160,6 +210,7 @@ impl Route {
         let choices = match &self.target {
             Target::Modules(choices) => choices,
             Target::Files(root) => return Picked::Files(Arc::clone(root)),
+            Target::Page(page) => return Picked::Page(Arc::clone(page)),
         };
         let chosen = match choices.as_slice() {
             [only] => only,
@@ -346,6 +397,8 @@ mod tests {
             methods: methods.to_vec(),
             target: Target::Modules(vec![Weighted { module: module("t", name), entry: Entry::Http, weight: 1 }]),
             cache_ttl: None,
+            about: About::default(),
+            counts: None,
         }
     }
 
@@ -353,6 +406,7 @@ mod tests {
         match route.pick(None, || random) {
             Picked::Module(routed) => routed.module.name.to_string(),
             Picked::Files(root) => root.path.display().to_string(),
+            Picked::Page(page) => format!("{:?}", page.kind),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::{ModuleId, ModuleVersion, RouteTable, Tenant};
+use crate::{Counts, ModuleId, ModuleVersion, RouteTable, Tenant};
 
 /// Routes, modules and tenants in service.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub by_id: HashMap<ModuleId, Arc<ModuleVersion>>,
     /// Every tenant, by name.
     pub tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
+    /// Where requests without a route are counted, if anybody can look.
+    pub counts: Option<Arc<Counts>>,
 }
 
 /// The pointer to the snapshot in service.

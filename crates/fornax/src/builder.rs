@@ -142,7 +142,13 @@ impl Builder {
             entries: server.cache.entries,
             entry_bytes: server.cache.entry_bytes,
         };
-        let options = HttpOptions { threads, health: server.health.clone(), metrics: server.metrics.clone(), cache };
+        let options = HttpOptions {
+            threads,
+            health: server.health.clone(),
+            metrics: server.metrics.clone(),
+            cache,
+            access_log: server.access_log,
+        };
         let http = self.serves.then(|| Http::start(listeners, road.clone(), options)).transpose()?;
         Ok(Server::new(http, control, road, self.config.server.grace, temporary))
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::{
-    Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Route, RouteTable, Snapshot, Target, Tenant,
-    TenantLimits, Weighted,
+    Counts, Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Page, PageKind, Route, RouteTable, Snapshot,
+    Target, Tenant, TenantLimits, Weighted,
 };
 use front::Road;
 use guest::{BackendTable, Backends, Directory, Interface, Prepared, Runtime};
@@ -53,6 +53,8 @@ pub(crate) struct Control {
     /// The configuration in service, and modules that were loaded beside it.
     config: Option<Config>,
     loaded: Vec<config::Module>,
+    /// Of tenants with a page that shows them.
+    counts: BTreeMap<Arc<str>, Arc<Counts>>,
     generation: u64,
 }
 
@@ -71,6 +73,7 @@ impl Control {
             tenants: BTreeMap::new(),
             config: None,
             loaded: Vec::new(),
+            counts: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -130,8 +133,9 @@ impl Control {
             let next = self.publish(&name, module, &tenants, &backends).await?;
             published.insert(name, next);
         }
-        let routes =
-            config.routes.iter().map(|route| self::route(route, &published, &self.road.metrics)).collect::<Result<_, _>>()?;
+        let counts = self.next_counts(config);
+        let routes = config.routes.iter().map(|route| self::route(route, &published, &counts, &self.road.metrics));
+        let routes = routes.collect::<Result<_, _>>()?;
         let routes = RouteTable::build(routes).map_err(|error| unprocessable(error.to_string()))?;
         self.generation += 1;
         let used: Vec<Digest> = published.values().map(|p| p.version.digest).collect();
@@ -141,13 +145,27 @@ impl Control {
             modules: published.iter().map(|(name, p)| (name.clone(), Arc::clone(&p.version))).collect(),
             by_id: published.values().map(|p| (p.version.id, Arc::clone(&p.version))).collect(),
             tenants: tenants.clone(),
+            // A request without a route is nobody's: it is counted where there is no doubt whose page shall show it.
+            counts: counts.values().next().filter(|_| counts.len() == 1).cloned(),
         });
         self.road.metrics.reloads.inc();
         self.runtime.retain(&used);
         self.backends = backends;
         self.published = published;
         self.tenants = tenants;
+        self.counts = counts;
         Ok(())
+    }
+
+    /// What was counted stays, as long as somebody can look.
+    fn next_counts(&self, config: &Config) -> BTreeMap<Arc<str>, Arc<Counts>> {
+        let shown = config.routes.iter().filter(|route| route.target == config::Target::Page(PageKind::Monitoring));
+        let keep_or_make = |route: &config::Route| {
+            let tenant: Arc<str> = route.tenant.as_str().into();
+            let kept = self.counts.get(&tenant).cloned();
+            (tenant, kept.unwrap_or_default())
+        };
+        shown.map(keep_or_make).collect()
     }
 
     async fn connect_backends(&self, config: &Config) -> Result<BTreeMap<String, Backends>, Error> {
@@ -290,7 +308,12 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
     })
 }
 
-fn route(route: &config::Route, published: &BTreeMap<Name, Published>, metrics: &Arc<Metrics>) -> Result<Route, Error> {
+fn route(
+    route: &config::Route,
+    published: &BTreeMap<Name, Published>,
+    counts: &BTreeMap<Arc<str>, Arc<Counts>>,
+    metrics: &Arc<Metrics>,
+) -> Result<Route, Error> {
     let target = match &route.target {
         config::Target::Modules(targets) => Target::Modules(weighted(route, targets, published)?),
         config::Target::Chain(chain) => {
@@ -302,6 +325,7 @@ fn route(route: &config::Route, published: &BTreeMap<Name, Published>, metrics: 
             depth: route.path.folder_depth(),
             tenant: route.tenant.as_str().into(),
         })),
+        config::Target::Page(kind) => Target::Page(Arc::new(Page { kind: *kind, tenant: route.tenant.as_str().into() })),
     };
     Ok(Route {
         host: route.host.clone(),
@@ -309,6 +333,8 @@ fn route(route: &config::Route, published: &BTreeMap<Name, Published>, metrics: 
         methods: route.methods.clone(),
         target,
         cache_ttl: route.cache_ttl,
+        about: route.about.clone(),
+        counts: counts.get(route.tenant.as_str()).cloned(),
     })
 }
 

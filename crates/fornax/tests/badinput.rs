@@ -71,7 +71,7 @@ fn files_that_are_no_components() {
         ),
         ("packed.wasm", module("packed", "packed.wasm", "the artifact is compressed; unpack it first")),
         ("cut6.wasm", module("cut6", "cut6.wasm", "the artifact ends within its first 8 bytes; it seems to be cut off")),
-        ("folder", "folder is a folder; name a component (.wasm) or an app (.toml) in it".to_owned()),
+        ("folder", "no artifact in the folder folder; put a .wasm file into it".to_owned()),
     ] {
         assert_refused(&run(app.folder(), &[file]), &sentence);
     }
@@ -224,8 +224,8 @@ fn flags_that_cannot_be_used() {
         (&[hello, "--env", "NAME"], "an environment variable without a value; write `NAME=VALUE`"),
         (
             &["fornax.toml", "--env", "A=b"],
-            "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with a single file; for an app, \
-             write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
+            "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with an artifact or a folder of them; \
+             for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
         ),
     ] {
         assert_refused(&run(app.folder(), args), sentence);

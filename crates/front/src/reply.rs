@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 /// The response for `error`, which is logged and counted by the caller.
 pub(crate) fn error_response(error: &Error, id: RequestId) -> Response<Body> {
-    let body = format!(r#"{{"type":"{}","message":"{}","request":"{id}"}}"#, error.kind.name(), escape(&error.external),);
+    let body = format!(r#"{{"type":"{}","message":"{}","request":"{id}"}}"#, error.kind.name(), json_text(&error.external),);
     let mut response = Response::new(Body::Full(Bytes::from(body + "\n")));
     *response.status_mut() = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -23,7 +23,7 @@ pub(crate) fn error_response(error: &Error, id: RequestId) -> Response<Body> {
 }
 
 /// A JSON string's inside.
-fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn json_text(text: &str) -> Cow<'_, str> {
     if !text.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
         return Cow::Borrowed(text);
     }

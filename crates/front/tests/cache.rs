@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use base::{
-    Body, BodyError, BoxFuture, Call, Digest, Entry, Error, Gate, GateOptions, Handler, Input, Kind, Limits, Metrics, ModuleId,
-    ModuleVersion, Pattern, Reply, Route, RouteTable, Snapshot, Snapshots, Target, Tenant, TenantLimits, Weighted,
+    About, Body, BodyError, BoxFuture, Call, Digest, Entry, Error, Gate, GateOptions, Handler, Input, Kind, Limits, Metrics,
+    ModuleId, ModuleVersion, Pattern, Reply, Route, RouteTable, Snapshot, Snapshots, Target, Tenant, TenantLimits, Weighted,
 };
 use bytes::Bytes;
 use front::Road;
@@ -105,6 +105,8 @@ fn route(host: Option<&str>, module: Arc<ModuleVersion>) -> Route {
         methods: Vec::new(),
         target: Target::Modules(vec![Weighted { module, entry: Entry::Http, weight: 1 }]),
         cache_ttl: Some(TTL),
+        about: About::default(),
+        counts: None,
     }
 }
 

@@ -1,10 +1,14 @@
 //! Where log lines go: to stderr, for people or, with `--json`, for programs.
+//!
+//! Lines of the access log have their own form, which other programs read, so nothing is put in front of them.
 
 use std::io::IsTerminal as _;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Global;
 
@@ -12,7 +16,10 @@ use super::Global;
 const LOG_VARIABLE: &str = "FORNAX_LOG";
 
 /// What guests print is worth a line; what clients do wrong, and outgoing requests that fail, are not, unless asked for.
-const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error,fornax::outbound=error";
+const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error,fornax::outbound=error,access=info";
+
+/// The target of the access log.
+const ACCESS: &str = "access";
 
 /// Lines that wait for a slow reader: 8 KiB each at most.
 const LINES_WAITING_MAX: usize = 4096;
@@ -33,8 +40,17 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
     });
     let filter = filter.unwrap_or_else(|| EnvFilter::new(chosen));
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(std::io::stderr());
-    let lines = fmt().with_env_filter(filter).with_writer(writer).with_ansi(std::io::stderr().is_terminal());
+    let ansi = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(writer.clone()).with_ansi(ansi);
     // A program that embeds the command line may have set up its own logging.
-    let _ = if global.json { lines.json().flatten_event(true).try_init() } else { lines.compact().try_init() };
+    let _ = if global.json {
+        tracing_subscriber::registry().with(filter).with(lines.json().flatten_event(true)).try_init()
+    } else {
+        let lines = lines.compact().with_filter(filter_fn(|event| event.target() != ACCESS));
+        let bare = fmt::format().without_time().with_level(false).with_target(false).with_ansi(false);
+        let access = fmt::layer().event_format(bare).with_writer(writer).with_ansi(false);
+        let access = access.with_filter(filter_fn(|event| event.target() == ACCESS));
+        tracing_subscriber::registry().with(filter).with(lines).with(access).try_init()
+    };
     guard
 }

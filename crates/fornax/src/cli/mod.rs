@@ -45,7 +45,7 @@ struct Global {
 /// Every command.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve a component, or the app a fornax.toml describes, in the foreground
+    /// Serve a component, a folder of them, or the app a configuration describes, in the foreground
     Run(run::RunArgs),
 }
 

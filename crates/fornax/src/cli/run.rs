@@ -22,8 +22,8 @@ const ENDED_BY_SIGNAL: u8 = 128;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A component or module (.wasm), or an app (.toml)
-    #[arg(value_name = "FILE|APP.toml", required_unless_present = "chain")]
+    /// A component or module (.wasm), an app (.toml), a WASIO configuration (.json), or a folder of artifacts
+    #[arg(value_name = "FILE|APP.toml|CONFIG.json|DIR", required_unless_present = "chain")]
     file: Option<PathBuf>,
     /// Call these modules in sequence with --input, or standard input, and print each step
     #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
@@ -55,7 +55,7 @@ pub(super) struct RunArgs {
     /// Memory of a sandbox, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
-    /// Reload when the file, or a file the app names, changes
+    /// Reload when the file, a file the app names, or an artifact of the folder changes
     #[arg(long)]
     watch: bool,
     /// The guest's arguments
@@ -128,7 +128,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
 
 /// Whether the file is a program that is meant to run once, not to serve. What is wrong with it is said when it is published.
 fn is_program(args: &RunArgs) -> bool {
-    if is_app(args.file()) || args.file().is_dir() || args.codec.is_some() {
+    if app_kind(args.file()).is_some() || args.file().is_dir() || args.codec.is_some() {
         return false;
     }
     let artifact = registry::read_artifact(args.file(), registry::ARTIFACT_BYTES_MAX);
@@ -220,26 +220,26 @@ async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mu
 
 fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
     let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
-    if is_app(args.file()) {
+    if let Some(kind) = app_kind(args.file()) {
         let lists = [&args.dirs, &args.env, &args.allow_hosts, &args.args];
         let one = args.entry.is_some() || args.codec.is_some() || args.timeout.is_some() || args.memory.is_some();
         if one || lists.iter().any(|list| !list.is_empty()) {
             return Err(Error::new(
                 Kind::Unprocessable,
-                "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with a single file; for an app, write \
-                 `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
+                "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with an artifact or a folder of them; for \
+                 an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
             ));
         }
-        let mut config = Config::from_file(args.file(), &|name| std::env::var(name).ok())?;
+        let mut config = match kind {
+            AppKind::Toml => Config::from_file(args.file(), &|name| std::env::var(name).ok())?,
+            AppKind::Wasio => Config::from_wasio_file(args.file())?,
+        };
         config.server.listen = listen.unwrap_or(config.server.listen);
         config.server.data = global.data.clone().or(config.server.data);
         return Ok(config);
     }
-    if args.file().is_dir() {
-        let text = format!("{} is a folder; name a component (.wasm) or an app (.toml) in it", args.file().display());
-        return Err(Error::new(Kind::Unprocessable, text));
-    }
-    Ok(Config::single(args.file(), single_options(args, global)?)?)
+    let options = single_options(args, global)?;
+    Ok(if args.file().is_dir() { Config::folder(args.file(), options)? } else { Config::single(args.file(), options)? })
 }
 
 fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Error> {
@@ -275,10 +275,18 @@ fn refuse_address(file: &Path) -> Result<(), Error> {
     }
 }
 
-fn is_app(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+/// A file that describes an app.
+enum AppKind {
+    Toml,
+    Wasio,
 }
 
+fn app_kind(file: &Path) -> Option<AppKind> {
+    let has = |wanted| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted));
+    if has("toml") { Some(AppKind::Toml) } else { has("json").then_some(AppKind::Wasio) }
+}
+
+/// What the command line names, which may be a folder, and the files that its configuration names.
 fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
     std::iter::once(file.to_owned()).chain(config.modules.iter().map(|module| module.source.clone())).collect()
 }

@@ -1,7 +1,8 @@
 //! Noticing that files changed.
 //!
 //! Folders are watched, not files: editors and builds replace a file by renaming another over it, and a watch on the file
-//! would stay with the old one. Builds also remove whole folders, and deployments switch symbolic links.
+//! would stay with the old one. Builds also remove whole folders, and deployments switch symbolic links. Of a folder that is
+//! served itself, every artifact counts, also one that is new.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use base::{Error, Kind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::config::ARTIFACT_EXTENSION;
+
 /// A build writes a file in several steps; this long after the last one it is taken as done.
 const SETTLED: Duration = Duration::from_millis(150);
 
@@ -19,26 +22,41 @@ pub(super) struct Watch {
     watcher: RecommendedWatcher,
     files: Vec<PathBuf>,
     folders: BTreeSet<PathBuf>,
-    /// Whose change is a change: files, and whatever on the way to them may be replaced.
-    paths: Arc<Mutex<BTreeSet<PathBuf>>>,
+    followed: Arc<Mutex<Followed>>,
     changed: Arc<Notify>,
+}
+
+/// What counts as a change.
+#[derive(Debug, Default)]
+struct Followed {
+    /// Files, and whatever on the way to them may be replaced.
+    paths: BTreeSet<PathBuf>,
+    /// Folders of which every artifact counts.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Followed {
+    fn has(&self, path: &Path) -> bool {
+        let is_artifact = path.extension().is_some_and(|extension| extension == ARTIFACT_EXTENSION);
+        self.paths.contains(path) || (is_artifact && path.parent().is_some_and(|folder| self.folders.contains(folder)))
+    }
 }
 
 impl Watch {
     pub(super) fn start(files: &[PathBuf]) -> Result<Self, Error> {
         let changed = Arc::new(Notify::new());
-        let watched: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
+        let followed: Arc<Mutex<Followed>> = Arc::default();
         let watcher = notify::recommended_watcher({
-            let (changed, watched) = (Arc::clone(&changed), Arc::clone(&watched));
+            let (changed, followed) = (Arc::clone(&changed), Arc::clone(&followed));
             move |event: notify::Result<notify::Event>| {
-                let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-                if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| watched.contains(path))) {
+                let followed = followed.lock().unwrap_or_else(PoisonError::into_inner);
+                if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| followed.has(path))) {
                     changed.notify_one();
                 }
             }
         });
         let watcher = watcher.map_err(failed)?;
-        let mut watch = Self { watcher, files: Vec::new(), folders: BTreeSet::new(), paths: watched, changed };
+        let mut watch = Self { watcher, files: Vec::new(), folders: BTreeSet::new(), followed, changed };
         watch.follow(files)?;
         Ok(watch)
     }
@@ -50,7 +68,7 @@ impl Watch {
         self.follow(&files)
     }
 
-    /// Watches these files from now on, and no others.
+    /// Watches these files from now on, and no others; of a folder among them, its artifacts.
     pub(super) fn follow(&mut self, files: &[PathBuf]) -> Result<(), Error> {
         self.files = files.to_vec();
         for folder in std::mem::take(&mut self.folders) {
@@ -59,7 +77,7 @@ impl Watch {
         }
         let mut ways = Ways::default();
         files.iter().for_each(|file| ways.add(file));
-        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = ways.paths;
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = ways.followed;
         for folder in ways.folders {
             match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.folders.insert(folder)),
@@ -82,12 +100,18 @@ impl Watch {
 #[derive(Debug, Default)]
 struct Ways {
     folders: BTreeSet<PathBuf>,
-    paths: BTreeSet<PathBuf>,
+    followed: Followed,
 }
 
 impl Ways {
     fn add(&mut self, file: &Path) {
         let Ok(file) = std::path::absolute(file) else { return };
+        if file.is_dir()
+            && let Ok(folder) = file.canonicalize()
+        {
+            self.folders.insert(folder.clone());
+            self.followed.folders.insert(folder);
+        }
         for path in file.ancestors() {
             let Some(parent) = path.parent() else { break };
             // Changes are reported by the name of the watched folder, which is where it really is.
@@ -97,19 +121,19 @@ impl Ways {
             let is_missing = !path.exists();
             // The file itself; a link on the way, which may be switched; the first part that is missing, which may come.
             if path == file || is_link || is_missing {
-                self.paths.insert(folder.join(name));
+                self.followed.paths.insert(folder.join(name));
                 self.folders.insert(folder.clone());
             }
             if is_link && let Ok(target) = path.canonicalize() {
                 self.folders.extend(target.parent().map(Path::to_owned));
-                self.paths.insert(target);
+                self.followed.paths.insert(target);
             }
             // The folder of the file may be removed, with it.
             if path == file
                 && let (Some(above), Some(_)) = (folder.parent(), folder.file_name())
             {
                 self.folders.insert(above.to_owned());
-                self.paths.insert(folder);
+                self.followed.paths.insert(folder);
             }
         }
     }
@@ -140,7 +164,7 @@ mod tests {
                 let inside = set.iter().filter_map(|path| path.strip_prefix(&root).ok());
                 inside.map(|path| path.display().to_string()).collect::<Vec<_>>()
             };
-            (inside(ways.folders), inside(ways.paths))
+            (inside(ways.folders), inside(ways.followed.paths))
         };
         let of = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(ways("releases/1/app.wasm"), (of(&["releases", "releases/1"]), of(&["releases/1", "releases/1/app.wasm"])));

@@ -4,6 +4,7 @@
 //! is wrong as the beginning of a sentence; the place is added by its caller.
 
 mod route;
+mod single;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,15 +12,17 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Entry, Limits, ModuleId, Pattern, TenantLimits};
+use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, TenantLimits};
 use toml::{Spanned, Value};
+
+pub(super) use self::route::CACHE_TTL_MAX;
+pub(super) use self::single::{folder, single};
 
 use super::error::Origin;
 use super::raw::{self, Text};
 use super::units::{self, ExpandError};
 use super::{
-    BUILT_IN_BACKENDS, Backend, Cache, Chain, Config, ConfigError, DEFAULT_TENANT, Dir, Link, Module, Route, Server,
-    SingleOptions, Target,
+    BUILT_IN_BACKENDS, Backend, Cache, Chain, Config, ConfigError, DEFAULT_TENANT, Dir, Link, Module, Route, Server, Target,
 };
 
 /// Longer than any log column, metric label or key prefix likes, and no name a person types.
@@ -37,20 +40,19 @@ const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 /// What one process may keep of answers: the size is memory, and a look at the oldest of a million takes no longer than of a
 /// thousand.
 const CACHE_BYTES_MAX: u64 = 16 << 30;
-const CACHE_ENTRIES_MAX: u32 = 1_000_000;
+pub(super) const CACHE_ENTRIES_MAX: u32 = 1_000_000;
 
 const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
 pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
 const DIR_HINT: &str = "write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`";
-const GUEST_PATH_HINT: &str = "write an absolute path without `..`, such as `/data`";
+pub(super) const GUEST_PATH_HINT: &str = "write an absolute path without `..`, such as `/data`";
 
-type Checked<T> = Result<T, ConfigError>;
+pub(super) type Checked<T> = Result<T, ConfigError>;
 
 pub(super) fn config(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Checked<Config> {
     let origin = Origin { file, text };
     let raw: raw::File = toml::from_str(text).map_err(|error| origin.toml_error(&error))?;
-    let absolute = std::path::absolute(file)
-        .map_err(|error| ConfigError::in_file(format!("cannot find the folder of the file ({error})"), file))?;
+    let absolute = absolute(file)?;
     let mut build = Build { origin, env, folder: absolute.parent().unwrap_or(Path::new("/")), tenant: DEFAULT_TENANT.to_owned() };
 
     let mut tenants = BTreeMap::new();
@@ -80,44 +82,8 @@ pub(super) fn config(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<Strin
     Ok(Config { app, server, tenants, modules, routes, backends })
 }
 
-pub(super) fn single(file: &Path, options: SingleOptions) -> Checked<Config> {
-    let source = std::path::absolute(file)
-        .map_err(|error| ConfigError::new(format!("cannot find the folder of {} ({error})", file.display())))?;
-    let name = safe_name(file.file_stem().unwrap_or_default().to_string_lossy().as_ref(), "module");
-    let env: BTreeMap<_, _> = options.env.into_iter().collect();
-    if env.len() > ENV_ENTRIES_MAX {
-        return Err(ConfigError::new(too_many_entries()));
-    }
-    let mut guests = BTreeSet::new();
-    if let Some(twice) = options.dirs.iter().find(|dir| !guests.insert(&dir.guest)) {
-        return Err(ConfigError::new(format!("two directories at `{}` of the guest", twice.guest)));
-    }
-    let module = Module {
-        tenant: DEFAULT_TENANT.to_owned(),
-        app: name.clone(),
-        name: name.clone(),
-        source,
-        id: None,
-        entry: options.entry,
-        codec: options.codec,
-        input_at_zero: false,
-        terminal: options.terminal,
-        limits: options.limits,
-        env: env.into_iter().collect(),
-        args: options.args,
-        dirs: options.dirs,
-        outbound: options.outbound,
-        bindings: BTreeMap::from([("keyvalue".to_owned(), BTreeMap::from([("default".to_owned(), "embedded".to_owned())]))]),
-    };
-    let server = Server::default();
-    Ok(Config {
-        app: name,
-        server: Server { listen: options.listen.unwrap_or(server.listen), data: options.data, ..server },
-        tenants: BTreeMap::from([(DEFAULT_TENANT.to_owned(), TenantLimits::default())]),
-        routes: if module.terminal { Vec::new() } else { vec![route_to_all(&module)] },
-        modules: vec![module],
-        backends: BTreeMap::new(),
-    })
+pub(super) fn absolute(file: &Path) -> Checked<PathBuf> {
+    std::path::absolute(file).map_err(|error| ConfigError::in_file(format!("cannot find the folder of the file ({error})"), file))
 }
 
 pub(super) fn dir_flag(text: &str) -> Checked<Dir> {
@@ -258,6 +224,7 @@ impl Build<'_> {
             health,
             metrics,
             cache: self.cache(&raw.cache)?,
+            access_log: raw.access_log,
         })
     }
 
@@ -414,12 +381,8 @@ impl Build<'_> {
         if let Some((scheme, _)) = text.get_ref().split_once("://") {
             return Err(self.origin.error(text.span(), format!("`source` must be a local file, not `{scheme}://`,")));
         }
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(path),
-            Ok(_) => Err(self.wrong(text, "not a file:")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.wrong(text, "missing file")),
-            Err(error) => Err(self.wrong(text, &format!("cannot read ({}) file", error.kind()))),
-        }
+        source(&path).map_err(|what| self.wrong(text, &what))?;
+        Ok(path)
     }
 
     fn environment(&self, raw: &raw::Module) -> Checked<Vec<(String, String)>> {
@@ -526,15 +489,27 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Makes a name of any text.
-fn safe_name(text: &str, otherwise: &str) -> String {
+pub(super) fn safe_name(text: &str, otherwise: &str) -> String {
     let safe = text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' });
     let name: String = safe.skip_while(|c| !c.is_ascii_alphanumeric()).take(NAME_CHARS_MAX).collect();
     if name.is_empty() { otherwise.to_owned() } else { name }
 }
 
+/// Adds a number to a name that is taken.
+pub(super) fn unique_name(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number| {
+        let number = format!("-{number}");
+        format!("{}{number}", &name[..name.len().min(NAME_CHARS_MAX - number.len())])
+    });
+    let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+    let free = free.expect("there are more numbers than names");
+    taken.insert(free.clone());
+    free
+}
+
 /// The folder's name for a file that is called like every other, else the file's own.
-fn default_app(file: &Path) -> String {
-    let name = if file.file_name().is_some_and(|name| name == "fornax.toml") {
+pub(super) fn default_app(file: &Path) -> String {
+    let name = if file.file_name().is_some_and(|name| name == "fornax.toml" || name == "config.json") {
         file.parent().and_then(Path::file_name)
     } else {
         file.file_stem()
@@ -542,7 +517,7 @@ fn default_app(file: &Path) -> String {
     safe_name(name.unwrap_or_default().to_string_lossy().as_ref(), "app")
 }
 
-fn route_to_all(module: &Module) -> Route {
+pub(super) fn route_to_all(module: &Module) -> Route {
     Route {
         tenant: module.tenant.clone(),
         host: None,
@@ -550,6 +525,19 @@ fn route_to_all(module: &Module) -> Route {
         methods: Vec::new(),
         target: Target::Modules(vec![(module.name.clone(), 1)]),
         cache_ttl: None,
+        about: About::default(),
+    }
+}
+
+pub(super) fn page_route(path: &str, page: PageKind) -> Route {
+    Route {
+        tenant: DEFAULT_TENANT.to_owned(),
+        host: None,
+        path: Pattern::parse(path).expect("a pattern"),
+        methods: vec![http::Method::GET],
+        target: Target::Page(page),
+        cache_ttl: None,
+        about: About::default(),
     }
 }
 
@@ -571,8 +559,18 @@ fn env_entry(name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Says what is wrong with an artifact's path, if anything.
+pub(super) fn source(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err("not a file:".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("missing file".to_owned()),
+        Err(error) => Err(format!("cannot read ({}) file", error.kind())),
+    }
+}
+
 /// Follows symbolic links now, so that what the operator named is what the guest gets.
-fn host_dir(path: &Path) -> Result<PathBuf, String> {
+pub(super) fn host_dir(path: &Path) -> Result<PathBuf, String> {
     match path.canonicalize() {
         Ok(path) if path.is_dir() => Ok(path),
         Ok(_) => Err("not a directory:".to_owned()),
@@ -582,7 +580,7 @@ fn host_dir(path: &Path) -> Result<PathBuf, String> {
 }
 
 /// Without a slash at the end, unless it is the root.
-fn guest_path(text: &str) -> Option<String> {
+pub(super) fn guest_path(text: &str) -> Option<String> {
     let inner = text.strip_prefix('/')?;
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let is_plain = inner.is_empty() || inner.split('/').all(|part| !matches!(part, "" | "." | ".."));

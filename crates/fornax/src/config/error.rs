@@ -64,6 +64,15 @@ impl Origin<'_> {
         ConfigError { place: format!(" in {} at line {line}, column {column}", self.file.display()), ..ConfigError::new(what) }
     }
 
+    /// What the JSON reader found. It names a place, and nothing of the file.
+    pub(super) fn json_error(&self, error: &serde_json::Error) -> ConfigError {
+        let line_at: usize = self.text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let at = self.text.floor_char_boundary((line_at + error.column().saturating_sub(1)).min(self.text.len()));
+        let text = error.to_string();
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        self.error(at..at, format!("no JSON: {what}"))
+    }
+
     /// Says in our words what the TOML reader found. Its own display shows whole lines, and so their secrets.
     pub(super) fn toml_error(&self, error: &toml::de::Error) -> ConfigError {
         let at = error.span().unwrap_or_default();

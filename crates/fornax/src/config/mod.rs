@@ -10,16 +10,21 @@
 //! | add a key | `raw.rs`, `build.rs`, a field here, and `example.toml` |
 //! | word an error | `error.rs`, and its line in `tests.rs` |
 //! | read another unit | `units.rs` |
+//! | change how a WASIO `config.json` is read | `wasio.rs` |
 //!
 //! Nothing here reads the process's environment: whoever reads a file says what `${NAME}` stands for. `Debug` shows no
 //! value of a guest's environment and no option of a backend, as that is where secrets are.
 
 mod build;
 mod error;
+mod json;
 mod raw;
 #[cfg(test)]
 mod tests;
 mod units;
+mod wasio;
+#[cfg(test)]
+mod wasio_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Entry, Limits, ModuleId, Pattern, TenantLimits};
+use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, TenantLimits};
 
 pub use error::ConfigError;
 
@@ -36,6 +41,9 @@ pub const DEFAULT_TENANT: &str = "default";
 
 /// Backends that need no `[backend.NAME]`: one forgets with the process, one lives in the data directory.
 pub const BUILT_IN_BACKENDS: [&str; 2] = ["memory", "embedded"];
+
+/// What the files end in that `fornax run DIR` serves.
+pub const ARTIFACT_EXTENSION: &str = "wasm";
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +77,8 @@ pub struct Server {
     pub metrics: Option<String>,
     /// How much of answers is kept, for the routes that say so.
     pub cache: Cache,
+    /// Whether each request is a line of the log, in Apache's combined form.
+    pub access_log: bool,
 }
 
 /// `[server] cache`.
@@ -99,6 +109,7 @@ impl Default for Server {
             health: None,
             metrics: None,
             cache: Cache::default(),
+            access_log: false,
         }
     }
 }
@@ -182,6 +193,8 @@ pub struct Route {
     pub target: Target,
     /// How long an answer of a module may be given again; more than 0.
     pub cache_ttl: Option<Duration>,
+    /// What an index page says of it.
+    pub about: About,
 }
 
 /// Who answers a route.
@@ -194,6 +207,8 @@ pub enum Target {
     /// A folder, where the path ends in `/*`, else one file; absolute, and it was there when the configuration was read.
     /// Symbolic links are kept, so that one that is switched is seen at once.
     Files(PathBuf),
+    /// A page of the server's own, about the tenant.
+    Page(PageKind),
 }
 
 /// `chain = […]` of a route.
@@ -235,7 +250,7 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// What `fornax run FILE.wasm` says about its one module on the command line.
+/// What `fornax run FILE.wasm` or `DIR` says about its modules on the command line.
 #[derive(Default)]
 pub struct SingleOptions {
     /// Where to listen, if not at the default.
@@ -277,16 +292,25 @@ impl Config {
     ///
     /// If it cannot be read, or as [`Config::from_toml`].
     pub fn from_file(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let name = file.display();
-            match error.kind() {
-                std::io::ErrorKind::NotFound => ConfigError::new(format!("no configuration file at {name}")),
-                std::io::ErrorKind::IsADirectory => ConfigError::new(format!("the configuration file {name} is a directory")),
-                std::io::ErrorKind::InvalidData => ConfigError::new(format!("the configuration file {name} is not UTF-8 text")),
-                _ => ConfigError::new(format!("cannot read the configuration file {name}: {error}")),
-            }
-        })?;
-        Self::from_toml(&text, file, env)
+        Self::from_toml(&read(file)?, file, env)
+    }
+
+    /// Reads the text of a WASIO `config.json`. `file` is what errors call it and what its paths are relative to.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place.
+    pub fn from_wasio(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        wasio::config(text, file)
+    }
+
+    /// Reads a WASIO `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or as [`Config::from_wasio`].
+    pub fn from_wasio_file(file: &Path) -> Result<Self, ConfigError> {
+        Self::from_wasio(&read(file)?, file)
     }
 
     /// A configuration of nothing, for a program that loads and executes modules itself.
@@ -311,6 +335,28 @@ impl Config {
     pub fn single(file: &Path, options: SingleOptions) -> Result<Self, ConfigError> {
         build::single(file, options)
     }
+
+    /// The configuration of `fornax run DIR`: every artifact of the folder is a module named after its file, which answers the
+    /// paths below its name, and an index page at `/` lists them.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be read or has no artifact, if two files would have one name, or as [`Config::single`].
+    pub fn folder(folder: &Path, options: SingleOptions) -> Result<Self, ConfigError> {
+        build::folder(folder, options)
+    }
+}
+
+fn read(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let name = file.display();
+        match error.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::new(format!("no configuration file at {name}")),
+            std::io::ErrorKind::IsADirectory => ConfigError::new(format!("the configuration file {name} is a directory")),
+            std::io::ErrorKind::InvalidData => ConfigError::new(format!("the configuration file {name} is not UTF-8 text")),
+            _ => ConfigError::new(format!("cannot read the configuration file {name}: {error}")),
+        }
+    })
 }
 
 /// Reads `--dir HOST::GUEST[:rw|:ro]`; read-only where nothing is said.

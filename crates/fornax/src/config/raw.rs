@@ -70,6 +70,8 @@ pub(super) struct Server {
     pub(super) metrics: Option<Text>,
     #[serde(default)]
     pub(super) cache: Cache,
+    #[serde(default)]
+    pub(super) access_log: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -141,7 +143,11 @@ pub(super) struct Route {
     /// Of a chain: a module has its own.
     pub(super) limits: Option<Spanned<Limits>>,
     pub(super) files: Option<Text>,
+    pub(super) page: Option<Text>,
     pub(super) cache: Option<Spanned<RouteCache>>,
+    pub(super) description: Option<Text>,
+    pub(super) category: Option<Text>,
+    pub(super) example: Option<Text>,
 }
 
 #[derive(Deserialize)]

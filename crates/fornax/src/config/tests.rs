@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Entry, Limits, ModuleId, TenantLimits};
+use base::{About, Entry, Limits, ModuleId, PageKind, TenantLimits};
 
 use super::{Cache, Config, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag};
 
@@ -77,6 +77,7 @@ fn the_example_has_every_key() {
     assert_eq!(config.server.grace, Duration::from_secs(30));
     assert_eq!(config.server.health.as_deref(), Some("/healthz"));
     assert_eq!(config.server.metrics.as_deref(), Some("/metrics"));
+    assert!(config.server.access_log);
     assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
     let quotas = TenantLimits { in_flight: 64, queue: 128, queue_wait: Duration::from_millis(500) };
     assert_eq!(config.tenants, BTreeMap::from([(text("acme"), quotas)]));
@@ -108,12 +109,16 @@ fn the_example_has_every_key() {
     assert_eq!((next.id, next.entry, &next.limits), (None, None, &Limits::default()));
     assert!(next.codec.is_none() && !next.input_at_zero);
 
-    let [to_both, to_one, folder, file] = config.routes.as_slice() else { panic!("four routes") };
+    let [to_both, to_one, index, folder, file] = config.routes.as_slice() else { panic!("five routes") };
     let (both, one) = ([(text("cart"), 9), (text("cart-next"), 1)], [(text("cart-next"), 1)]);
     assert_eq!((to_both.path.as_str(), to_both.host.as_deref()), ("/cart/*", Some("shop.example.com")));
     assert_eq!((to_both.methods.as_slice(), targets(to_both)), ([http::Method::GET, http::Method::POST].as_slice(), &both[..]));
     assert_eq!((to_one.path.as_str(), to_one.host.as_deref(), targets(to_one)), ("/next/{id}", None, &one[..]));
     assert_eq!((to_both.cache_ttl, to_one.cache_ttl), (None, Some(Duration::from_secs(600))));
+    let About { description, category, example } = &to_one.about;
+    assert_eq!([description, category, example], ["The cart of tomorrow", "Preview", "/next/7"]);
+    assert_eq!((&index.target, index.methods.as_slice()), (&Target::Page(PageKind::Index), &[http::Method::GET][..]));
+    assert_eq!((index.path.as_str(), index.tenant.as_str(), &index.about), ("/", "acme", &About::default()));
     assert_eq!((folder.path.as_str(), &folder.target), ("/static/*", &Target::Files(root.join("public"))));
     assert_eq!((file.path.as_str(), &file.target), ("/logo.svg", &Target::Files(root.join("public/logo.svg"))));
 
@@ -286,6 +291,11 @@ const BAD_ROUTES: &[(&str, &str)] = &[
     (
         "A_MODULE\n[[route]]\npath = '/*'\nmodule = 'a'\nfiles = 'public'",
         "both `module` and `files` in fornax.toml at line 7, column 9; keep one of them",
+    ),
+    ("[[route]]\npath = '/'\npage = 'indx'", "unknown page `indx` in fornax.toml at line 3, column 8; did you mean `index`?"),
+    (
+        "[[route]]\npath = '/'\npage = 'home'",
+        "unknown page `home` in fornax.toml at line 3, column 8; the pages are `health`, `index` and `monitoring`",
     ),
     ("[[route]]\npath = '/*'\nfiles = 'nil'", "missing directory `nil` in fornax.toml at line 3, column 9"),
     ("[[route]]\npath = '/a'\nfiles = 'nil'", "missing file `nil` in fornax.toml at line 3, column 9"),

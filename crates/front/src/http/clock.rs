@@ -37,7 +37,7 @@ impl Phase {
 #[derive(Debug)]
 pub(crate) struct Clock {
     born: Instant,
-    peer: Option<SocketAddr>,
+    peer: SocketAddr,
     phase: AtomicU8,
     since_ns: AtomicU64,
     /// What of the request and its answer is not over.
@@ -51,7 +51,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new(peer: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
         Self {
             born: Instant::now(),
             peer,
@@ -65,7 +65,7 @@ impl Clock {
     }
 
     /// The other end.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 

@@ -58,6 +58,8 @@ pub struct HttpOptions {
     pub metrics: Option<String>,
     /// How much of answers is kept, for routes that say so.
     pub cache: CacheOptions,
+    /// Whether each request is a line of the access log.
+    pub access_log: bool,
 }
 
 /// HTTP being served. Dropping it closes everything at once.
@@ -161,8 +163,8 @@ impl Acceptor {
                 accepted = listener.accept() => accepted,
                 _ = &mut stopped => break,
             };
-            match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => self.hand_over(stream),
+            match accepted.and_then(|(stream, client)| Ok((stream.into_std()?, client))) {
+                Ok((stream, client)) => self.hand_over(stream, client),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     if failed_at.is_none_or(|at: Instant| at.elapsed() > ACCEPT_WARN_EVERY) {
@@ -174,21 +176,21 @@ impl Acceptor {
             }
         }
         // Who has connected already counts as served; closing the socket would reset them.
-        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        while let Some(Ok((stream, client))) = listener.accept().now_or_never() {
             if let Ok(stream) = stream.into_std() {
-                self.hand_over(stream);
+                self.hand_over(stream, client);
             }
         }
     }
 
-    fn hand_over(&self, stream: std::net::TcpStream) {
+    fn hand_over(&self, stream: std::net::TcpStream, client: SocketAddr) {
         let Some(core) = self.cores.iter().min_by_key(|core| core.connections.load(Relaxed)) else { return };
         let counted = Counted::new(&core.connections, &self.service);
         let (service, draining, alive) = (Arc::clone(&self.service), self.draining.clone(), self.alive.clone());
         core.handle.spawn(async move {
             // Held until the connection ends.
             let _held = (counted, alive);
-            serve(stream, service, draining).await;
+            serve(stream, client, service, draining).await;
         });
     }
 }
@@ -214,11 +216,11 @@ impl Drop for Counted {
     }
 }
 
-async fn serve(stream: std::net::TcpStream, service: Arc<Service>, mut draining: watch::Receiver<bool>) {
+async fn serve(stream: std::net::TcpStream, client: SocketAddr, service: Arc<Service>, mut draining: watch::Receiver<bool>) {
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Answers leave in one write; waiting for more would only delay them. An error here means the peer is gone.
     let _ = stream.set_nodelay(true);
-    let clock = Arc::new(Clock::new(stream.peer_addr().ok()));
+    let clock = Arc::new(Clock::new(client));
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&clock)));
     let connection = http1::Builder::new()
         .max_headers(HEADERS_MAX)

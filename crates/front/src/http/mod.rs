@@ -7,12 +7,15 @@
 mod cache;
 mod clock;
 mod conditions;
+mod date;
 mod files;
 mod head;
 mod io;
 mod listener;
+mod pages;
 mod request_body;
 mod router;
+mod seen;
 mod service;
 #[cfg(test)]
 mod tests_support;

@@ -1,9 +1,10 @@
 //! Host, path, method → who shall answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Error, Found, Kind, Picked, Snapshot};
+use base::{Error, Found, Kind, Picked, Route, Snapshot};
 use http::{HeaderValue, Request, header};
 
 /// Longest request target: what browsers and proxies agree to carry.
@@ -17,14 +18,12 @@ const FIELDS_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Way {
     pub(crate) picked: Picked,
     pub(crate) cache_ttl: Option<Duration>,
+    /// The route, where its requests are counted.
+    pub(crate) counted: Option<Arc<Route>>,
 }
 
 /// Finds the way, or the error and, for 405, the methods that would do.
-pub(crate) fn route<B>(
-    snapshot: &Snapshot,
-    request: &Request<B>,
-    peer: Option<SocketAddr>,
-) -> Result<Way, (Error, Option<HeaderValue>)> {
+pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>, peer: SocketAddr) -> Result<Way, (Error, Option<HeaderValue>)> {
     let host = host_of(request).map_err(|error| (error, None))?;
     let path = request.uri().path();
     if !path.starts_with('/') {
@@ -32,7 +31,11 @@ pub(crate) fn route<B>(
         return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
     }
     match snapshot.routes.find(host, path, request.method()) {
-        Found::Route(route) => Ok(Way { picked: route.pick(peer, rand_u64), cache_ttl: route.cache_ttl }),
+        Found::Route(route) => Ok(Way {
+            picked: route.pick(Some(peer), rand_u64),
+            cache_ttl: route.cache_ttl,
+            counted: route.counts.is_some().then(|| Arc::clone(route)),
+        }),
         Found::Nothing => Err((Error::new(Kind::NotFound, "no route matches this host and path"), None)),
         Found::OtherMethods(methods) => {
             let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");

@@ -22,7 +22,8 @@ use crate::http::clock::Clock;
 use crate::http::files::Files;
 use crate::http::listener::HttpOptions;
 use crate::http::request_body::RequestBody;
-use crate::http::router;
+use crate::http::seen::Seen;
+use crate::http::{pages, router};
 use crate::reply::error_response;
 
 /// How long a client may be silent within its body.
@@ -71,18 +72,23 @@ impl Service {
         is_ambiguous: bool,
     ) -> Result<Response<TrackedBody>, Infallible> {
         let has_body = !request.body().is_end_stream();
+        let peer = clock.peer();
+        let mut seen = self.options.access_log.then(|| Box::new(Seen::by(peer.ip(), &request)));
         let mut response = if is_ambiguous {
             let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
             self.refuse_and_close(&error)
         } else if let Some(response) = self.own_page(&request) {
             response
         } else {
-            self.answer(request, clock.peer()).await
+            self.answer(request, peer, &mut seen).await
         };
         if has_body && !clock.leftover.take().await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| TrackedBody { body, clock }))
+        if let Some(seen) = &mut seen {
+            seen.status = response.status().as_u16();
+        }
+        Ok(response.map(|body| TrackedBody { body, clock, seen }))
     }
 
     /// Liveness, readiness and metrics, where the configuration says.
@@ -106,10 +112,14 @@ impl Service {
         None
     }
 
-    async fn answer(&self, request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Body> {
-        let way = match router::route(&self.road.snapshots.load(), &request, peer) {
+    async fn answer(&self, request: Request<RequestBody>, peer: SocketAddr, seen: &mut Option<Box<Seen>>) -> Response<Body> {
+        let routed = router::route(&self.road.snapshots.load(), &request, peer);
+        let way = match routed {
             Ok(way) => way,
             Err((error, allow)) => {
+                if let Some(counts) = &self.road.snapshots.load().counts {
+                    seen.get_or_insert_default().count(Arc::clone(counts), None);
+                }
                 if error.kind == Kind::BadRequest {
                     return self.refuse_and_close(&error);
                 }
@@ -120,8 +130,12 @@ impl Service {
                 return response;
             }
         };
+        if let Some((counts, route)) = way.counted.and_then(|route| Some((Arc::clone(route.counts.as_ref()?), route))) {
+            seen.get_or_insert_default().count(counts, Some(route));
+        }
         let routed = match way.picked {
             Picked::Module(routed) => routed,
+            Picked::Page(page) => return pages::answer(&page, &self.road.snapshots.load(), &request),
             // Boxed, so that calls do not carry the room for what they never do.
             Picked::Files(root) => return Box::pin(self.send_file(root, request)).await,
         };
@@ -260,6 +274,8 @@ fn page(status: StatusCode, method: &Method, text: impl Into<Bytes>) -> Response
 pub(crate) struct TrackedBody {
     body: Body,
     clock: Arc<Clock>,
+    /// What is noted of the request, if anything.
+    seen: Option<Box<Seen>>,
 }
 
 impl HttpBody for TrackedBody {
@@ -267,7 +283,13 @@ impl HttpBody for TrackedBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(seen) = &mut self.seen
+            && let Poll::Ready(Some(Ok(frame))) = &frame
+        {
+            seen.body_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,14 +4,18 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base::Pattern;
+use base::{About, PageKind, Pattern};
 use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{Build, Chain, Checked, Known, Link, Route, Target};
 
 /// Answers are kept in memory: few processes live longer.
-const CACHE_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(in crate::config) const CACHE_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What `page` may be.
+const PAGES: [(&str, PageKind); 3] =
+    [("health", PageKind::Health), ("index", PageKind::Index), ("monitoring", PageKind::Monitoring)];
 
 /// As deep as calls may be nested.
 const CHAIN_STEPS_MAX: usize = 8;
@@ -33,17 +37,24 @@ impl Build<'_> {
                 let ttl = Some(&cache.get_ref().ttl);
                 self.duration(ttl, "ttl", Duration::from_nanos(1)..=CACHE_TTL_MAX)?
             }
-            (Some(cache), _) => {
+            (Some(cache), Target::Files(_) | Target::Page(_)) => {
                 let error = self.origin.error(cache.span(), "`cache` of a route without a module");
                 return Err(error.hint("it keeps answers of guests; remove it"));
             }
         };
+        let said = |text: &Option<Text>| text.as_ref().map(|text| self.text(text)).transpose().map(Option::unwrap_or_default);
+        let about = About { description: said(&raw.description)?, category: said(&raw.category)?, example: said(&raw.example)? };
+        let mut methods = raw.methods.iter().map(|text| self.method(text)).collect::<Checked<Vec<_>>>()?;
+        if matches!(target, Target::Page(_)) && methods.is_empty() {
+            methods.push(http::Method::GET);
+        }
         Ok(Route {
             host: raw.host.as_ref().map(|text| self.host(text)).transpose()?,
             path,
-            methods: raw.methods.iter().map(|text| self.method(text)).collect::<Checked<_>>()?,
+            methods,
             target,
             cache_ttl,
+            about,
             tenant,
         })
     }
@@ -55,6 +66,7 @@ impl Build<'_> {
             raw.modules.as_ref().map(|list| ("modules", list.span())),
             raw.chain.as_ref().map(|list| ("chain", list.span())),
             raw.files.as_ref().map(|text| ("files", text.span())),
+            raw.page.as_ref().map(|text| ("page", text.span())),
         ];
         let mut said = keys.into_iter().flatten();
         if let (Some((first, _)), Some((second, at))) = (said.next(), said.next()) {
@@ -75,6 +87,17 @@ impl Build<'_> {
             Ok(Target::Chain(Chain { links: self.links(links, tenant, known)?, limits }))
         } else if let Some(text) = &raw.files {
             Ok(Target::Files(self.files(text, path)?))
+        } else if let Some(text) = &raw.page {
+            let name = self.text(text)?;
+            let page = PAGES.iter().find(|(known, _)| *known == name).map(|(_, page)| Target::Page(*page));
+            page.ok_or_else(|| {
+                let names = PAGES.iter().map(|(name, _)| *name);
+                self.wrong(text, "unknown page").nearest(
+                    text.get_ref(),
+                    names,
+                    "the pages are `health`, `index` and `monitoring`",
+                )
+            })
         } else {
             Err(self.origin.error(at, "missing key `module`").hint("or `files`, for a folder that is served as it is"))
         }
