@@ -159,6 +159,10 @@ impl Table {
         lines.extend(self.codec.clone().map(|codec| ("codec".into(), codec.into())));
         lines.extend(self.process_input.clone().map(|input| ("process_input".into(), input.into())));
         lines.extend(self.limits.clone().map(|limits| ("limits".into(), limits.into())));
+        // What is not granted is not mentioned: not every entry knows these keys.
+        lines.retain(|_, value| {
+            !value.as_array().is_some_and(Vec::is_empty) && !value.as_table().is_some_and(toml::Table::is_empty)
+        });
         // Inline: what follows a table in brackets would belong to it.
         let lines: String = lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         app.module(&module, self.guest(), &lines).route(&format!("/{module}/*"), &module, "")
