@@ -3,15 +3,22 @@
 use std::env;
 use std::path::PathBuf;
 
-/// The component of the guest called `name` in `guests/`.
+/// The program of the guest called `name` in `guests/`.
 ///
 /// # Panics
 ///
 /// If it has not been built.
 pub fn guest(name: &str) -> PathBuf {
-    let file = target_dir().join("guests").join(name).with_extension("wasm");
-    assert!(file.is_file(), "no guest at {}: run `cargo xtask guests` first", file.display());
-    file
+    built(name).unwrap_or_else(|| panic!("no guest at {}: run `cargo xtask guests` first", file(name).display()))
+}
+
+/// The same, or none where it has not been built.
+pub fn built(name: &str) -> Option<PathBuf> {
+    Some(file(name)).filter(|file| file.is_file())
+}
+
+fn file(name: &str) -> PathBuf {
+    target_dir().join("guests").join(format!("{name}.wasm"))
 }
 
 /// `CARGO_TARGET_DIR`, else the folder three above the test that runs: `<target>/<profile>/deps/<test>`.

@@ -6,8 +6,10 @@
 
 mod app;
 mod client;
+pub mod golden;
 mod guests;
 mod load;
+pub mod pattern;
 mod program;
 mod upstream;
 mod wait;
@@ -15,8 +17,8 @@ pub mod wire;
 
 pub use app::App;
 pub use client::{Body, Client, Response};
-pub use guests::guest;
+pub use guests::{built, guest};
 pub use load::{Neighbour, Timed, alone, at_once, note};
-pub use program::{Finished, Fornax, run_to_end};
+pub use program::{Finished, Fornax, run_to_end, run_to_end_with};
 pub use upstream::{Recorded, Upstream};
 pub use wait::{DEADLINE, wait_until};

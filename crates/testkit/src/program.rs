@@ -1,6 +1,6 @@
 //! The real program, as a process of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -162,7 +162,7 @@ impl Drop for Fornax {
         let _ = self.child.wait();
         if thread::panicking() {
             // Captured by the harness and shown with the failure.
-            std::io::Write::write_all(&mut std::io::stderr(), (self.log().join("\n") + "\n").as_bytes()).unwrap_or_default();
+            std::io::stderr().write_all((self.log().join("\n") + "\n").as_bytes()).unwrap_or_default();
         }
     }
 }
@@ -185,7 +185,21 @@ pub struct Finished {
 /// If it does not within [`DEADLINE`]; it is killed then.
 #[track_caller]
 pub fn run_to_end(command: &mut Command) -> Finished {
-    let mut child = clean(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    run_to_end_with(command, &[])
+}
+
+/// The same with these bytes on standard input, which then ends.
+///
+/// # Panics
+///
+/// As [`run_to_end`].
+#[track_caller]
+pub fn run_to_end_with(command: &mut Command, stdin: &[u8]) -> Finished {
+    let mut child =
+        clean(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let (mut input, bytes) = (child.stdin.take().expect("a pipe"), stdin.to_vec());
+    // By a thread: a program may print before it has read all. One that ends without reading is no failure.
+    thread::spawn(move || input.write_all(&bytes));
     let (mut out, mut err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
     let stdout = thread::spawn(move || {
         let mut bytes = Vec::new();

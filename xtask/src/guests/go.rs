@@ -33,7 +33,8 @@ fn list() -> Result<Vec<Guest>> {
 fn build(guests: &[Guest]) -> Result<()> {
     let folder = build_directory().join("go");
     work::create_dir(&folder)?;
-    let mut go = go(&["build", "-trimpath", "-ldflags=-s -w", "-o"]);
+    // Without the state of the repository, which would change every program with every commit.
+    let mut go = go(&["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
     go.arg(&folder);
     for guest in guests {
         go.arg(format!("./{}", guest.name));

@@ -70,9 +70,10 @@ pub(super) fn guests_tested(repo: &Repo, report: &mut Report) {
 /// A table of no guest would be left out by the test as one of a language that is not installed.
 pub(super) fn golden_tables(repo: &Repo, report: &mut Report) {
     for path in repo.paths.iter().filter(|path| path.starts_with(GOLDEN)) {
-        let name = path[GOLDEN.len()..].strip_suffix(".toml").unwrap_or_default();
+        let stem = path[GOLDEN.len()..].strip_suffix(".toml").unwrap_or_default();
+        let name = stem.split('.').next().unwrap_or_default();
         if !repo.guests.iter().any(|(guest, _)| guest == name) {
-            report.add(path, 1, "is not called after a guest; tables are `<guest>.toml`");
+            report.add(path, 1, "is not called after a guest; tables are `<guest>.toml` or `<guest>.<variant>.toml`");
         }
     }
 }
@@ -94,6 +95,7 @@ mod tests {
     fn every_guest_is_run_by_a_test() {
         let mut repo = Repo::of(&[
             ("guests/golden/c-hello.toml", ""),
+            ("guests/golden/hello.readonly.toml", ""),
             ("guests/golden/loop.toml", ""),
             ("crates/fornax/tests/http.rs", "serve(\"hello\")"),
             ("crates/fornax/src/main.rs", "\"hostile-loop\""),
