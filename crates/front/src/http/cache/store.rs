@@ -112,12 +112,8 @@ impl Store {
         let mut items = self.lock();
         items.remove(&key);
         items.insert(key, Item { known, of: Arc::downgrade(module), tenant, bytes, good_until, used: 0 });
-        while items.by_key.len() > self.options.entries as usize {
-            items.evict(|share| share.recency.len() as u64);
-        }
-        while items.bytes > self.options.size_bytes {
-            items.evict(|share| share.bytes);
-        }
+        while items.by_key.len() > self.options.entries as usize && items.evict(|share| share.recency.len() as u64) {}
+        while items.bytes > self.options.size_bytes && items.evict(|share| share.bytes) {}
     }
 
     fn lock(&self) -> MutexGuard<'_, Items> {
@@ -160,12 +156,13 @@ impl Items {
         Some(item.known.clone())
     }
 
-    /// Removes the oldest item of the tenant that has most.
-    fn evict(&mut self, most: impl Fn(&Share) -> u64) {
+    /// Removes the oldest item of the tenant that has most. Returns whether there was one.
+    fn evict(&mut self, most: impl Fn(&Share) -> u64) -> bool {
         let largest = self.shares.values().max_by_key(|share| most(share));
-        if let Some(oldest) = largest.and_then(|share| share.recency.first_key_value()).map(|(_, key)| Arc::clone(key)) {
-            self.remove(&oldest);
-        }
+        let Some((_, oldest)) = largest.and_then(|share| share.recency.first_key_value()) else { return false };
+        let oldest = Arc::clone(oldest);
+        self.remove(&oldest);
+        true
     }
 }
 
