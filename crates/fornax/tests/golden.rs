@@ -72,7 +72,8 @@ fn sixty_four_requests_at_once_are_all_answered() {
     // Of each instrument one, whatever else it can be given.
     let mut tables = tables(&upstream, |guest| guest.starts_with("wasio-"));
     tables.retain(|table| table.module() == table.guest());
-    let fornax = Fornax::run(PROGRAM, tables.iter().fold(App::new(), |app, table| table.serve(app)).write(), &[]);
+    let app = tables.iter().fold(App::new(), |app, table| table.serve(app));
+    let fornax = Fornax::run(PROGRAM, app.write(), &[]);
     for table in &tables {
         let answers: Vec<Response> =
             at_once(fornax.addr(), PARALLEL, &table.first_target()).into_iter().map(|timed| timed.response).collect();

@@ -101,19 +101,17 @@ pub(crate) fn define(linker: &mut Linker<State>, module: &str, name: &str) -> wa
     Ok(true)
 }
 
-/// The guest's message; none for one that is too large.
+/// The guest's message; none for one that is too large or not in its memory.
 fn message(caller: &mut Caller<'_, State>, at: u32, len: u32) -> wasmtime::Result<Option<Vec<u8>>> {
     let (memory, _) = Memory::of(caller)?;
-    let bytes = memory.bytes(at, len)?;
-    Ok((len <= MESSAGE_BYTES_MAX).then(|| bytes.to_vec()))
+    Ok(memory.bytes(at, len).ok().filter(|_| len <= MESSAGE_BYTES_MAX).map(<[u8]>::to_vec))
 }
 
 /// Writes the answer to a buffer of the guest; returns its length, 0 where there is none or it does not fit.
 fn into_buffer(caller: &mut Caller<'_, State>, answer: Option<Vec<u8>>, to: u32, room: u32) -> wasmtime::Result<u32> {
     let Some(answer) = answer.filter(|answer| answer.len() <= room as usize) else { return Ok(0) };
     let (mut memory, _) = Memory::of(caller)?;
-    memory.write(to, &answer)?;
-    Ok(u32::try_from(answer.len())?)
+    Ok(if memory.write(to, &answer).is_ok() { u32::try_from(answer.len())? } else { 0 })
 }
 
 /// Writes the answer to where the guest's allocator says; returns address and length, 0 where there is none.
@@ -133,16 +131,14 @@ async fn into_allocated(caller: &mut Caller<'_, State>, answer: Option<Vec<u8>>)
     Ok(u64::from(at) << 32 | u64::from(len))
 }
 
+/// Go writes what is empty as `null`.
 #[derive(Deserialize)]
 struct HttpRequest {
-    #[serde(default)]
-    method: String,
+    method: Option<String>,
     url: String,
-    #[serde(default)]
-    headers: BTreeMap<String, OneOrMore>,
+    headers: Option<BTreeMap<String, Option<OneOrMore>>>,
     /// Base64.
-    #[serde(default)]
-    body: String,
+    body: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -161,14 +157,15 @@ struct HttpAnswer {
 
 async fn http_json(caller: &mut Caller<'_, State>, message: &[u8], room: u32) -> Option<Vec<u8>> {
     let asked: HttpRequest = serde_json::from_slice(message).ok()?;
-    let method = if asked.method.is_empty() { "GET" } else { &asked.method };
-    let mut request =
-        Request::builder().method(method).uri(&asked.url).body(Bytes::from(STANDARD.decode(&asked.body).ok()?)).ok()?;
-    for (name, values) in asked.headers {
+    let method = asked.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "GET".to_owned());
+    let body = Bytes::from(STANDARD.decode(asked.body.unwrap_or_default()).ok()?);
+    let mut request = Request::builder().method(method.as_str()).uri(&asked.url).body(body).ok()?;
+    for (name, values) in asked.headers.unwrap_or_default() {
         let name = HeaderName::try_from(name).ok()?;
         let values = match values {
-            OneOrMore::One(value) => vec![value],
-            OneOrMore::More(values) => values,
+            None => Vec::new(),
+            Some(OneOrMore::One(value)) => vec![value],
+            Some(OneOrMore::More(values)) => values,
         };
         for value in values {
             request.headers_mut().append(name.clone(), HeaderValue::try_from(value).ok()?);
@@ -219,17 +216,19 @@ async fn send(
 #[derive(Deserialize)]
 struct SocketRequest {
     operation: String,
-    #[serde(default)]
-    network: String,
-    #[serde(default)]
-    address: String,
-    #[serde(default)]
-    fd: u32,
+    network: Option<String>,
+    address: Option<String>,
+    fd: Option<u32>,
     /// Base64.
-    #[serde(default)]
-    data: String,
-    #[serde(default)]
-    size: usize,
+    data: Option<String>,
+    size: Option<usize>,
+}
+
+impl SocketRequest {
+    /// 0 is nobody's.
+    fn fd(&self) -> u32 {
+        self.fd.unwrap_or_default()
+    }
 }
 
 async fn socket_json(caller: &mut Caller<'_, State>, message: &[u8]) -> Vec<u8> {
@@ -244,33 +243,35 @@ async fn socket(caller: &mut Caller<'_, State>, request: SocketRequest) -> Resul
     match request.operation.as_str() {
         "dial" => dial(caller, &request).await,
         "read" => {
-            let (socket, _) = of(caller, request.fd)?;
-            let mut bytes = vec![0; request.size.clamp(1, READ_BYTES_MAX)];
+            let (socket, _) = of(caller, request.fd())?;
+            let mut bytes = vec![0; request.size.unwrap_or_default().clamp(1, READ_BYTES_MAX)];
             let read = socket.read(&mut bytes).await.map_err(|error| format!("cannot read: {}", error.kind()))?;
             Ok(json!({ "data": STANDARD.encode(&bytes[..read]), "bytes_read": read }))
         }
         "write" => {
-            let bytes = STANDARD.decode(&request.data).map_err(|_| "`data` is not base64".to_owned())?;
-            let (socket, _) = of(caller, request.fd)?;
+            let bytes =
+                STANDARD.decode(request.data.as_deref().unwrap_or_default()).map_err(|_| "`data` is not base64".to_owned())?;
+            let (socket, _) = of(caller, request.fd())?;
             socket.write_all(&bytes).await.map_err(|error| format!("cannot write: {}", error.kind()))?;
             Ok(json!({ "bytes_sent": bytes.len() }))
         }
-        "close" => match caller.data_mut().core().outside.sockets.remove(&request.fd) {
+        "close" => match caller.data_mut().core().outside.sockets.remove(&request.fd()) {
             Some(_) => Ok(json!({})),
-            None => Err(no_socket(request.fd)),
+            None => Err(no_socket(request.fd())),
         },
         other => Err(format!("there is no operation `{other}`; there are dial, read, write and close")),
     }
 }
 
 async fn dial(caller: &mut Caller<'_, State>, request: &SocketRequest) -> Result<Value, String> {
-    if !matches!(request.network.as_str(), "" | "tcp" | "tcp4" | "tcp6") {
-        return Err(format!("the network `{}` is not supported; `tcp` is", request.network));
+    let (network, address) = (request.network.as_deref().unwrap_or_default(), request.address.as_deref().unwrap_or_default());
+    if !matches!(network, "" | "tcp" | "tcp4" | "tcp6") {
+        return Err(format!("the network `{network}` is not supported; `tcp` is"));
     }
     let active = Arc::clone(&caller.data().active);
     let place = caller.data_mut().core().outside.budget.take().ok_or_else(|| "the limit of connections is reached".to_owned())?;
-    let socket = active.core.egress.dial(&active.equipment.policy, &request.address, None).await.map_err(|error| {
-        log_failure(&active, Some(&request.address), &error);
+    let socket = active.core.egress.dial(&active.equipment.policy, address, None).await.map_err(|error| {
+        log_failure(&active, Some(address), &error);
         // The rest, such as addresses, is for the log.
         match error {
             egress::Error::Denied(_) | egress::Error::AddressProhibited(_) => "the address is not allowed".to_owned(),

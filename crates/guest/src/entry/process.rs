@@ -141,31 +141,57 @@ async fn run(
         function::<(), ()>(&mut store, &instance, initialize)?.call_async(&mut store, ()).await?;
     }
     let env = environment();
-    let (input_at, env_at) = match exports.placement {
-        Placement::Zero => (0, u32::try_from(input.len())?),
-        Placement::Free { heap_base } => {
-            let at = free(&mut store, &instance, exports, heap_base, input.len() + env.len())?;
-            (at, at + u32::try_from(input.len())?)
-        }
-        Placement::Alloc(alloc) => {
-            let alloc = function::<u32, u32>(&mut store, &instance, alloc)?;
-            let input_at = alloc.call_async(&mut store, u32::try_from(input.len())?).await?;
-            (input_at, alloc.call_async(&mut store, u32::try_from(env.len())?).await?)
-        }
-        Placement::Realloc(realloc) => {
-            let realloc = function::<(u32, u32, u32, u32), u32>(&mut store, &instance, realloc)?;
-            let input_at = realloc.call_async(&mut store, (0, 0, 1, u32::try_from(input.len())?)).await?;
-            (input_at, realloc.call_async(&mut store, (0, 0, 1, u32::try_from(env.len())?)).await?)
-        }
-    };
-    let memory = memory(&mut store, &instance, exports)?;
-    let mut memory = Memory::new(memory.data_mut(&mut store));
-    memory.write(input_at, input)?;
-    memory.write(env_at, env.as_bytes())?;
+    let (input_at, env_at) = place(&mut store, &instance, exports, input, env.as_bytes()).await?;
     let process: Process = function(&mut store, &instance, exports.process)?;
     let (input_len, env_len) = (u32::try_from(input.len())?, u32::try_from(env.len())?);
     let code = process.call_async(&mut store, (input_at, input_len, env_at, env_len)).await?;
     Ok(Output { text: store.data_mut().core().log.take(), code })
+}
+
+/// Writes input and environment where the module says, or where nothing of it is, and returns the addresses.
+async fn place(
+    store: &mut Store<State>,
+    instance: &Instance,
+    exports: Exports,
+    input: &[u8],
+    env: &[u8],
+) -> wasmtime::Result<(u32, u32)> {
+    let (input_len, env_len) = (u32::try_from(input.len())?, u32::try_from(env.len())?);
+    // Each is written before the module runs again: what its allocator gave is checked as the memory is by then.
+    match exports.placement {
+        Placement::Zero => {
+            write(store, instance, exports, 0, input)?;
+            write(store, instance, exports, input_len, env)?;
+            Ok((0, input_len))
+        }
+        Placement::Free { heap_base } => {
+            let at = free(store, instance, exports, heap_base, input.len() + env.len())?;
+            write(store, instance, exports, at, input)?;
+            write(store, instance, exports, at + input_len, env)?;
+            Ok((at, at + input_len))
+        }
+        Placement::Alloc(alloc) => {
+            let alloc = function::<u32, u32>(store, instance, alloc)?;
+            let input_at = alloc.call_async(&mut *store, input_len).await?;
+            write(store, instance, exports, input_at, input)?;
+            let env_at = alloc.call_async(&mut *store, env_len).await?;
+            write(store, instance, exports, env_at, env)?;
+            Ok((input_at, env_at))
+        }
+        Placement::Realloc(realloc) => {
+            let realloc = function::<(u32, u32, u32, u32), u32>(store, instance, realloc)?;
+            let input_at = realloc.call_async(&mut *store, (0, 0, 1, input_len)).await?;
+            write(store, instance, exports, input_at, input)?;
+            let env_at = realloc.call_async(&mut *store, (0, 0, 1, env_len)).await?;
+            write(store, instance, exports, env_at, env)?;
+            Ok((input_at, env_at))
+        }
+    }
+}
+
+fn write(store: &mut Store<State>, instance: &Instance, exports: Exports, at: u32, bytes: &[u8]) -> wasmtime::Result<()> {
+    let memory = memory(store, instance, exports)?;
+    Ok(Memory::new(memory.data_mut(store)).write(at, bytes)?)
 }
 
 fn function<P: wasmtime::WasmParams, R: wasmtime::WasmResults>(
