@@ -23,11 +23,13 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 Usage: cargo xtask bench [--guest NAME] [--rounds N] [--seconds S] [--connections N] [--rate R] [--profile NAME]
 
-Runs native hyper, `wasmtime serve` and Fornax with the same hello guest, each in turn, round after round, and prints CPU time per
+Runs native hyper, `wasmtime serve` where it can, and Fornax with the same guest, each in turn, round after round, and prints CPU time per
 request, medians, and ratios to the other two. The server is pinned to core 0, the load to core 1. The first run installs wasmtime-cli
 into <target>/tools, which takes about ten minutes. Every result is appended to bench/results/hello.jsonl.
 
-  --guest NAME       only this guest; default hello-wasip2 (lean), hello-wstd (ordinary), hello-wasip3 (WASI 0.3), one section each
+  --guest NAME       only this row; default all: hello-wasip2 (lean), hello-wstd (ordinary), hello-wasip3 (WASI 0.3), json-command and
+                     ignis-json (preview 1 commands in Rust and Go), plugin-uppercase, chain (three plugins), and library: the plugin
+                     called by a program that embeds Fornax
   --rounds N         default 10
   --seconds S        of load per server and round, default 3
   --connections N    kept alive, default 32
@@ -36,30 +38,78 @@ into <target>/tools, which takes about ten minutes. Every result is appended to 
     run,
 };
 
-/// A guest of the comparison.
+/// A row of the comparison.
 struct Guest {
     name: &'static str,
     /// What it stands for.
     what: &'static str,
     /// What `wasmtime serve` needs to run it, and to run it the way we do; as little as possible, so that its default is what is measured.
-    flags: &'static [&'static str],
+    /// None for what only Fornax serves.
+    wasmtime: Option<&'static [&'static str]>,
+    /// What Fornax needs to serve it.
+    fornax: &'static [&'static str],
+    /// What is asked for, and how the right answer begins; the hello for what all servers answer.
+    ask: Option<(&'static str, &'static str)>,
 }
 
+impl Guest {
+    const fn hello(name: &'static str, what: &'static str, wasmtime: &'static [&'static str]) -> Self {
+        Self { name, what, wasmtime: Some(wasmtime), fornax: &[], ask: None }
+    }
+
+    const fn ours(
+        name: &'static str,
+        what: &'static str,
+        fornax: &'static [&'static str],
+        path: &'static str,
+        answer: &'static str,
+    ) -> Self {
+        Self { name, what, wasmtime: None, fornax, ask: Some((path, answer)) }
+    }
+
+    /// What servers are given: the guest, or an app that is written down for it.
+    fn file(&self) -> Result<PathBuf> {
+        if self.name != CHAIN {
+            return Ok(guests::directory().join(format!("{}.wasm", self.name)));
+        }
+        let file = work::target().join("bench-chain.toml");
+        let module = |name: &str| format!("[[module]]\nname = \"{name}\"\nsource = \"guests/plugin-{name}.wasm\"\n");
+        let names = ["rot13", "uppercase", "reverser"];
+        let route = format!("[[route]]\npath = \"/\"\nchain = {names:?}\n");
+        let text: String = names.iter().map(|name| module(name)).chain([route]).collect();
+        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(file)
+    }
+}
+
+/// The row that is an app of three plugins.
+const CHAIN: &str = "chain";
+
 const GUESTS: &[Guest] = &[
-    Guest { name: "hello-wasip2", what: "lean, WASI 0.2", flags: &[] },
-    Guest { name: "hello-wstd", what: "ordinary (std, wstd), WASI 0.2", flags: &["-Scli"] },
+    Guest::hello("hello-wasip2", "lean, WASI 0.2", &[]),
+    Guest::hello("hello-wstd", "ordinary (std, wstd), WASI 0.2", &["-Scli"]),
     // It keeps instances of WASI 0.3 for the next 128 requests unless it is told not to.
-    Guest {
-        name: "hello-wasip3",
-        what: "WASI 0.3",
-        flags: &[
-            "-Scli",
-            "-Sp3",
-            "-Wcomponent-model-async",
-            "--max-instance-reuse-count=1",
-            "--max-instance-concurrent-reuse-count=1",
-        ],
-    },
+    Guest::hello(
+        "hello-wasip3",
+        "WASI 0.3",
+        &["-Scli", "-Sp3", "-Wcomponent-model-async", "--max-instance-reuse-count=1", "--max-instance-concurrent-reuse-count=1"],
+    ),
+    Guest::ours(
+        "json-command",
+        "preview 1 command in Rust, JSON in and out",
+        &["--codec", "wasio"],
+        "/?name=Ada",
+        "{\"message\":\"Hello, Ada!\"",
+    ),
+    Guest::ours(
+        "ignis-json",
+        "preview 1 command in Go, protobuf in and out",
+        &["--codec", "ignis"],
+        "/",
+        "{\n  \"method\": \"GET\"",
+    ),
+    Guest::ours("plugin-uppercase", "`process` plugin", &[], "/?input=hello", "Result = HELLO"),
+    Guest::ours(CHAIN, "three plugins in sequence", &[], "/?input=hello", "{"),
 ];
 
 fn run(args: &[String]) -> Result<()> {
@@ -74,10 +124,11 @@ fn run(args: &[String]) -> Result<()> {
     let profile = args.text("--profile").unwrap_or("release");
     let wanted = args.text("--guest");
     let chosen: Vec<_> = GUESTS.iter().filter(|guest| wanted.is_none_or(|wanted| wanted == guest.name)).collect();
-    if chosen.is_empty() {
+    if chosen.is_empty() && wanted != Some(LIBRARY) {
         return Err(format!("no such guest to compare: {}", wanted.unwrap_or_default()));
     }
-    let mut steps = Steps::new(4 + chosen.len());
+    let library = wanted.is_none_or(|wanted| wanted == LIBRARY);
+    let mut steps = Steps::new(4 + chosen.len() + usize::from(library));
     guests::build(&mut steps)?;
     let fornax = steps.step("fornax and the load generator", || {
         work::run(work::cargo(["build", "--release", "-p", "bench"]).args(work::locked()))?;
@@ -91,15 +142,35 @@ fn run(args: &[String]) -> Result<()> {
     }
     let mut bad = 0;
     for guest in chosen {
-        let file = guests::directory().join(format!("{}.wasm", guest.name));
-        let peers = peers::all(&fornax, &wasmtime, &file, guest.flags);
+        let peers = peers::all(&fornax, &wasmtime, &guest.file()?, guest);
         let section = steps.step(&format!("{}: {}", guest.name, guest.what), || section(guest, &peers, &plan))?;
         bad += section.bad();
         report::print(&section, &plan);
         report::append(&section, &plan, &machine, profile)?;
     }
+    if library {
+        steps.step("plugin-uppercase by the library", || by_library(&plan, &machine))?;
+    }
     eprintln!("appended to {}", report::file().display());
     if bad > 0 { Err(format!("{bad} answers were wrong; the table says whose")) } else { Ok(()) }
+}
+
+/// The row that no server is part of: a plugin called by a program that embeds Fornax, on one core.
+const LIBRARY: &str = "library";
+
+fn by_library(plan: &Plan, machine: &machine::Machine) -> Result<()> {
+    work::run(work::cargo(["build", "--release", "-p", "fornax", "--example", "execute"]).args(work::locked()))?;
+    let program = work::target().join("release/examples/execute").display().to_string();
+    let plugin = guests::directory().join("plugin-uppercase.wasm").display().to_string();
+    let mut rates = Vec::new();
+    for round in 1..=plan.rounds {
+        let words = [program.clone(), plugin.clone(), plan.seconds.to_string()];
+        let printed = work::output(&mut plan.on_core(0, &words))?;
+        let rate: f64 = printed.trim().parse().map_err(|_| format!("execute printed {printed:?}"))?;
+        eprintln!("  round {round}/{}: {rate:.0} calls/s", plan.rounds);
+        rates.push(rate);
+    }
+    report::library(rates, plan, machine)
 }
 
 fn section(guest: &Guest, peers: &[Peer], plan: &Plan) -> Result<Section> {

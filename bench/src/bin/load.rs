@@ -1,10 +1,11 @@
 //! Loads a server over keep-alive connections for some seconds, checks every answer and prints one line of JSON.
 //!
-//! `bench-load ADDRESS --connections N --seconds S [--rate R]`. Without a rate each connection sends as soon as its last answer is in. With
+//! `bench-load ADDRESS --connections N --seconds S [--rate R] [--path PATH] [--answer TEXT]`. A right answer is 200 with the hello, or with a
+//! body that begins with TEXT. Without a rate each connection sends as soon as its last answer is in. With
 //! one, requests have appointed times, and a late answer counts from the appointed time, so that a slow server cannot hide its queue.
 
 use bench::HELLO;
-use bench::answer::{Parsed, parse};
+use bench::answer::{Answer, Parsed, parse};
 use serde_json::json;
 use std::io::{Error, Result};
 use std::time::Duration;
@@ -23,6 +24,19 @@ struct Load {
     duration: Duration,
     /// Requests a second over all connections; none for as many as possible.
     rate: Option<f64>,
+    path: String,
+    /// How the right body begins; none for the whole hello.
+    answer: Option<String>,
+}
+
+impl Load {
+    fn is_right(&self, answer: &Answer) -> bool {
+        let is_right = match &self.answer {
+            Some(begin) => answer.body.starts_with(begin.as_bytes()),
+            None => answer.body == HELLO.as_bytes(),
+        };
+        answer.status == 200 && is_right
+    }
 }
 
 /// What one connection, or all, saw.
@@ -57,13 +71,22 @@ async fn main() -> Result<()> {
 }
 
 fn arguments(mut args: impl Iterator<Item = String>) -> Option<Load> {
-    let mut load = Load { address: args.next()?, connections: 32, duration: Duration::from_secs(3), rate: None };
+    let mut load = Load {
+        address: args.next()?,
+        connections: 32,
+        duration: Duration::from_secs(3),
+        rate: None,
+        path: "/".to_owned(),
+        answer: None,
+    };
     while let Some(flag) = args.next() {
         let value = args.next()?;
         match flag.as_str() {
             "--connections" => load.connections = value.parse().ok()?,
             "--seconds" => load.duration = Duration::try_from_secs_f64(value.parse().ok()?).ok()?,
             "--rate" => load.rate = Some(value.parse().ok().filter(|&rate| rate > 0.0)?),
+            "--path" => load.path = value,
+            "--answer" => load.answer = Some(value),
             _ => return None,
         }
     }
@@ -72,7 +95,7 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Option<Load> {
 
 /// Sends one request after the other until time is up; connects again where the server closed.
 async fn connection(load: Load, index: u32, start: Instant) -> Tally {
-    let request = format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", load.address);
+    let request = format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", load.path, load.address);
     let interval = load.rate.map(|rate| Duration::from_secs_f64(f64::from(load.connections) / rate));
     // Connections take turns instead of sending all at once.
     let mut due = interval.map(|interval| start + interval.mul_f64(f64::from(index) / f64::from(load.connections)));
@@ -125,7 +148,7 @@ async fn exchange(load: &Load, slot: &mut Option<Client>, request: &[u8]) -> Res
                 if answer.close {
                     *slot = None;
                 }
-                return Ok(answer.status == 200 && answer.body == HELLO.as_bytes());
+                return Ok(load.is_right(&answer));
             }
             Parsed::Broken => return Err(Error::other("not HTTP")),
             Parsed::Partial => {}

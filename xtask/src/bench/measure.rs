@@ -48,12 +48,12 @@ pub(super) struct Sample {
 
 /// One list per round, with a sample per peer.
 pub(super) fn rounds(peers: &[Peer], servers: &[Server], plan: &Plan) -> Result<Vec<Vec<Sample>>> {
-    for server in servers {
-        load(server, plan, 1.0_f64.min(plan.seconds), None)?;
+    for (peer, server) in peers.iter().zip(servers) {
+        load(peer, server, plan, 1.0_f64.min(plan.seconds), None)?;
     }
     let mut rounds = Vec::new();
     for round in 1..=plan.rounds {
-        let samples = servers.iter().map(|server| sample(server, plan)).collect::<Result<Vec<_>>>()?;
+        let samples = peers.iter().zip(servers).map(|(peer, server)| sample(peer, server, plan)).collect::<Result<Vec<_>>>()?;
         let words: Vec<String> =
             peers.iter().zip(&samples).map(|(peer, sample)| format!("{} {:.1} µs", peer.name, sample.cpu_us)).collect();
         eprintln!("  round {round}/{}: {}", plan.rounds, words.join(", "));
@@ -62,12 +62,12 @@ pub(super) fn rounds(peers: &[Peer], servers: &[Server], plan: &Plan) -> Result<
     Ok(rounds)
 }
 
-fn sample(server: &Server, plan: &Plan) -> Result<Sample> {
-    let full = load(server, plan, plan.seconds, None)?;
+fn sample(peer: &Peer, server: &Server, plan: &Plan) -> Result<Sample> {
+    let full = load(peer, server, plan, plan.seconds, None)?;
     let mut sample =
         Sample { requests_per_second: full.ok as f64 / full.seconds, cpu_us: full.cpu_us(), bad: full.bad, ..Sample::default() };
     if plan.rate > 0.0 {
-        let paced = load(server, plan, plan.seconds, Some(plan.rate))?;
+        let paced = load(peer, server, plan, plan.seconds, Some(plan.rate))?;
         sample.cpu_at_rate_us = Some(paced.cpu_us());
         sample.p99_at_rate_us = Some(paced.p99_us);
         sample.bad += paced.bad;
@@ -91,12 +91,15 @@ impl Loaded {
     }
 }
 
-fn load(server: &Server, plan: &Plan, seconds: f64, rate: Option<f64>) -> Result<Loaded> {
+fn load(peer: &Peer, server: &Server, plan: &Plan, seconds: f64, rate: Option<f64>) -> Result<Loaded> {
     let generator = work::target().join("release/bench-load").display().to_string();
     let mut words = vec![generator, server.address.clone()];
     words.extend(["--connections".into(), plan.connections.to_string(), "--seconds".into(), seconds.to_string()]);
     if let Some(rate) = rate {
         words.extend(["--rate".into(), rate.to_string()]);
+    }
+    if let Some((path, answer)) = peer.ask {
+        words.extend(["--path", path, "--answer", answer].map(String::from));
     }
     let before = cpu_seconds(server.pid())?;
     let answer = work::output(&mut plan.on_core(1, &words))?;

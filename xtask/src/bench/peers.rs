@@ -1,5 +1,6 @@
 //! The servers of the comparison. A peer is one entry of [`all`].
 
+use super::Guest;
 use super::measure::Plan;
 use crate::server::Server;
 use crate::{Result, work};
@@ -12,25 +13,29 @@ pub(super) struct Peer {
     /// What keeps one call from the next; stated beside every number.
     pub(super) isolation: &'static str,
     program: Vec<String>,
+    /// What is asked for, and how the right answer begins; the hello otherwise.
+    pub(super) ask: Option<(&'static str, &'static str)>,
 }
 
-/// The first is the floor, the second whom we compare with, the last we are. `flags` are what `wasmtime serve` needs for this guest.
-pub(super) fn all(fornax: &Path, wasmtime: &Path, guest: &Path, flags: &[&str]) -> Vec<Peer> {
+/// The name of the server we compare with.
+pub(super) const WASMTIME: &str = "wasmtime serve";
+
+/// The first is the floor, the last we are; whom we compare with is between them, where it serves such a guest.
+pub(super) fn all(fornax: &Path, wasmtime: &Path, file: &Path, guest: &Guest) -> Vec<Peer> {
     let native = work::target().join("release/bench-native");
     let text = |path: &Path| path.display().to_string();
     let program = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let mut wasmtime = program(&[&text(wasmtime), "serve"]);
-    wasmtime.extend(program(flags));
-    wasmtime.extend(program(&["--addr=127.0.0.1:0", &text(guest)]));
-    vec![
-        Peer { name: "native hyper", isolation: "none", program: program(&[&text(&native)]) },
-        Peer { name: "wasmtime serve", isolation: "fresh instance", program: wasmtime },
-        Peer {
-            name: "fornax",
-            isolation: "fresh instance",
-            program: program(&[&text(fornax), "run", &text(guest), "--listen", "127.0.0.1:0"]),
-        },
-    ]
+    let mut peers = vec![Peer { name: "native hyper", isolation: "none", program: program(&[&text(&native)]), ask: None }];
+    if let Some(flags) = guest.wasmtime {
+        let mut words = program(&[&text(wasmtime), "serve"]);
+        words.extend(program(flags));
+        words.extend(program(&["--addr=127.0.0.1:0", &text(file)]));
+        peers.push(Peer { name: WASMTIME, isolation: "fresh instance", program: words, ask: guest.ask });
+    }
+    let mut words = program(&[&text(fornax), "run", &text(file), "--listen", "127.0.0.1:0"]);
+    words.extend(program(guest.fornax));
+    peers.push(Peer { name: "fornax", isolation: "fresh instance", program: words, ask: guest.ask });
+    peers
 }
 
 impl Peer {

@@ -2,6 +2,7 @@
 
 use super::machine::Machine;
 use super::measure::{Plan, Sample};
+use super::peers::WASMTIME;
 use crate::{Result, work};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
@@ -25,6 +26,12 @@ impl Section {
     /// How much more CPU a request of `peer` takes than one of `other`: the median of the rounds' own ratios.
     fn ratio(&self, peer: usize, other: usize) -> f64 {
         median(self.rounds.iter().map(|round| round[peer].cpu_us / round[other].cpu_us).collect())
+    }
+
+    /// The same to `wasmtime serve`, where it was there.
+    fn ratio_to_wasmtime(&self, peer: usize) -> Option<f64> {
+        let wasmtime = self.peers.iter().position(|(name, _)| *name == WASMTIME)?;
+        Some(self.ratio(peer, wasmtime))
     }
 
     fn bad_of(&self, peer: usize) -> u64 {
@@ -71,8 +78,9 @@ fn table(section: &Section, plan: &Plan) -> String {
     for (peer, (name, isolation)) in section.peers.iter().enumerate() {
         let speed = section.median(peer, |sample| sample.requests_per_second);
         let cpu = section.median(peer, |sample| sample.cpu_us);
-        let (native, wasmtime) = (section.ratio(peer, 0), section.ratio(peer, 1));
-        text.push_str(&format!("| {name} | {isolation} | {speed:.0} | {cpu:.1} | {native:.2} | {wasmtime:.3}"));
+        let native = section.ratio(peer, 0);
+        let wasmtime = section.ratio_to_wasmtime(peer).map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
+        text.push_str(&format!("| {name} | {isolation} | {speed:.0} | {cpu:.1} | {native:.2} | {wasmtime}"));
         if let (Some(cpu), Some(p99)) =
             (section.optional(peer, |sample| sample.cpu_at_rate_us), section.optional(peer, |sample| sample.p99_at_rate_us))
         {
@@ -89,7 +97,27 @@ pub(super) fn file() -> PathBuf {
 }
 
 pub(super) fn append(section: &Section, plan: &Plan, machine: &Machine, profile: &str) -> Result<()> {
-    let line = line(section, plan, machine, profile);
+    keep(&line(section, plan, machine, profile))
+}
+
+/// The row without a server: calls a second by the library on one core.
+#[expect(clippy::print_stdout, reason = "the figure is this command's data")]
+pub(super) fn library(rates: Vec<f64>, plan: &Plan, machine: &Machine) -> Result<()> {
+    let rate = median(rates);
+    println!("\nplugin-uppercase by the library, a fresh instance a call, one core: {rate:.0} calls/s ({:.2} µs)", 1e6 / rate);
+    keep(&json!({
+        "date": machine.date,
+        "commit": machine.commit,
+        "machine": { "cpu": machine.cpu, "cores": machine.cores, "kernel": machine.kernel },
+        "profile": "release",
+        "guest": "plugin-uppercase by the library",
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "calls_per_second": rounded(rate, 0),
+    }))
+}
+
+fn keep(line: &Value) -> Result<()> {
     let file = file();
     work::create_dir(file.parent().unwrap_or(&file))?;
     let open = OpenOptions::new().create(true).append(true).open(&file);
@@ -104,7 +132,7 @@ fn line(section: &Section, plan: &Plan, machine: &Machine, profile: &str) -> Val
             "requests_per_second": rounded(section.median(peer, |sample| sample.requests_per_second), 0),
             "cpu_us": rounded(section.median(peer, |sample| sample.cpu_us), 2),
             "to_native": rounded(section.ratio(peer, 0), 3),
-            "to_wasmtime_serve": rounded(section.ratio(peer, 1), 3),
+            "to_wasmtime_serve": section.ratio_to_wasmtime(peer).map(|ratio| rounded(ratio, 3)),
             "cpu_us_at_rate": section.optional(peer, |sample| sample.cpu_at_rate_us).map(|value| rounded(value, 2)),
             "p99_us_at_rate": section.optional(peer, |sample| sample.p99_at_rate_us).map(|value| rounded(value, 0)),
             "wrong": section.bad_of(peer),
