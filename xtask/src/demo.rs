@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 pub(crate) const COMMAND: Command = Command {
@@ -15,7 +16,8 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 Usage: cargo xtask demo [--listen ADDR] [--profile NAME] [--check]
 
-Builds the guests and `fornax`, serves examples/demo/fornax.toml and prints a `curl` line for each of its routes. Ctrl-C ends it.
+Builds the guests and `fornax`, serves examples/demo/fornax.toml and prints a `curl` line for each of its routes, and what to run on
+the command line. Ctrl-C ends it. All that it shows is written in Rust; guests in languages that are not installed are named and left out.
 
   --listen ADDR    default 127.0.0.1:8080, or any free port where that one is taken
   --profile NAME   cargo profile to build `fornax` with, default release; `dev` compiles faster
@@ -39,11 +41,13 @@ struct Try {
     status: Option<u16>,
     /// Part of the answer's body.
     contains: &'static str,
+    /// A field the answer has, in small letters; where one is said, it is shown.
+    field: &'static str,
 }
 
 impl Try {
     const fn get(target: &'static str, what: &'static str, contains: &'static str) -> Self {
-        Self { method: "GET", target, body: "", what, status: Some(200), contains }
+        Self { method: "GET", target, body: "", what, status: Some(200), contains, field: "" }
     }
 
     const fn post(target: &'static str, body: &'static str, what: &'static str, contains: &'static str) -> Self {
@@ -52,9 +56,42 @@ impl Try {
 
     fn curl(&self, address: &str) -> String {
         let body = if self.method == "POST" { format!("-d '{}' ", self.body) } else { String::new() };
-        format!("curl -s {body}'http://{address}{}'", self.target)
+        let head = if self.field.is_empty() { "-s" } else { "-si" };
+        format!("curl {head} {body}'http://{address}{}'", self.target)
     }
 }
+
+/// One command of the tour that serves nothing.
+struct Once {
+    /// Behind `run`; what ends in `.wasm` is a guest.
+    args: &'static [&'static str],
+    what: &'static str,
+    /// All that it prints.
+    prints: &'static str,
+}
+
+impl Once {
+    fn args(&self) -> impl Iterator<Item = String> {
+        let guests = guests::directory();
+        // `--chain` takes several, with commas between them.
+        let path =
+            move |name: &str| if name.ends_with(".wasm") { guests.join(name).display().to_string() } else { name.to_string() };
+        self.args.iter().map(move |arg| arg.split(',').map(&path).collect::<Vec<_>>().join(","))
+    }
+}
+
+const ONCE: &[Once] = &[
+    Once {
+        args: &["p1-command.wasm", "--", "one", "two"],
+        what: "a program, once, on this terminal",
+        prints: "argument: one\nargument: two\n",
+    },
+    Once {
+        args: &["--chain", "plugin-rot13.wasm,plugin-uppercase.wasm", "--input", "Hello"],
+        what: "two plugins in sequence, and what each of them finds",
+        prints: "Step 1: Uryyb (plugin-rot13)\nStep 2: URYYB (plugin-uppercase)\n",
+    },
+];
 
 /// The tour, in the order it is printed and checked.
 const TRIES: &[Try] = &[
@@ -65,6 +102,17 @@ const TRIES: &[Try] = &[
     Try::post("/?key=visits", "", "count; the number survives a restart", ""),
     Try::get("/?key=visits", "read it", ""),
     Try::get("/inspect", "all that a guest sees: its request, its variable, its directory", "hi from fornax.toml"),
+    Try::get("/greet?name=Ada", "a program of WASI preview 1, which reads JSON", "Hello, Ada! (seed: "),
+    Try::get("/kept?name=Ada", "the same, kept for ten minutes", "Hello, Ada! (seed: "),
+    Try { field: "age:", ..Try::get("/kept?name=Ada", "the kept answer: the same seed, and its age", "Hello, Ada! (seed: ") },
+    Try::post("/cgi/a/b?c=d", "body", "a CGI script: its variables and the body", "PATH_INFO=/a/b\nQUERY_STRING=c=d"),
+    Try {
+        field: "fornax-return-code: 0",
+        ..Try::get("/count?input=Hello,+World!", "a plugin: the lines it logged, the code it returned", "letters = 10")
+    },
+    Try::post("/shout", "Uryyb, Jbeyq!", "two plugins in sequence", "Result = HELLO, WORLD!"),
+    Try::get("/static/", "a folder, without a guest", "A page without a guest"),
+    Try::get("/routes", "every route of the app, for a browser", "/shout"),
     Try { status: None, ..Try::get("/proxy?url=https://example.com/", "a call out to the one origin that is granted", "") },
     Try {
         status: Some(502),
@@ -85,6 +133,10 @@ fn run(args: &[String]) -> Result<()> {
     for one in TRIES {
         eprintln!("  # {}\n  {}\n", one.what, one.curl(&listen));
     }
+    for one in ONCE {
+        let args: Vec<_> = one.args().collect();
+        eprintln!("  # {}\n  {} run {} </dev/null\n", one.what, program.display(), args.join(" "));
+    }
     // Fornax takes this process's place, and with it the terminal: Ctrl-C and the exit code are its own.
     let mut fornax = work::command(&program);
     let error = fornax.arg("run").arg(configuration()?).args(["--listen", &listen]).exec();
@@ -100,16 +152,30 @@ pub(crate) fn check(program: &Path) -> Result<()> {
     for one in TRIES {
         let Some(status) = one.status else { continue };
         let verdict = match ask(&server.address, one) {
-            Ok((got, body)) if got == status && body.contains(one.contains) => "ok".to_string(),
-            Ok((got, body)) => format!("FAILED, expected {status} with `{}`: {got}: {}", one.contains, body.trim()),
+            Ok((got, head, body)) if got == status && body.contains(one.contains) && head.contains(one.field) => "ok".to_string(),
+            Ok((_, head, body)) => {
+                let Try { contains, field, .. } = one;
+                format!("FAILED, expected {status} with `{contains}` and `{field}`: {head}\n{}", body.trim())
+            }
             Err(error) => format!("FAILED: {error}"),
         };
         failures += usize::from(verdict != "ok");
         eprintln!("  {} {}: {verdict}", one.method, one.target);
     }
     let end = server.stop();
+    for one in ONCE {
+        let mut fornax = work::command(program);
+        let printed = work::output(fornax.arg("run").args(one.args()).stdin(Stdio::null()));
+        let verdict = match printed {
+            Ok(printed) if printed == one.prints => "ok".to_string(),
+            Ok(printed) => format!("FAILED, expected `{}`: {printed}", one.prints),
+            Err(error) => format!("FAILED: {error}"),
+        };
+        failures += usize::from(verdict != "ok");
+        eprintln!("  fornax run {}: {verdict}", one.args.join(" "));
+    }
     if failures > 0 {
-        return Err(format!("{failures} of the demo's requests failed"));
+        return Err(format!("{failures} of what the demo shows failed"));
     }
     end
 }
@@ -145,6 +211,7 @@ fn configuration() -> Result<PathBuf> {
 fn moved(text: &str, example: &Path, target: &Path) -> String {
     text.replace("\"../../target/", &format!("\"{}/", target.display()))
         .replace("host = \"data\"", &format!("host = \"{}/data\"", example.display()))
+        .replace("files = \"public\"", &format!("files = \"{}/public\"", example.display()))
 }
 
 /// `wanted`, or a free port of the same host. Somebody else may take it before Fornax does, which then says so.
@@ -155,8 +222,8 @@ fn free_address(wanted: &str) -> Result<String> {
     Ok(address.to_string())
 }
 
-/// Status and body.
-fn ask(address: &str, one: &Try) -> std::io::Result<(u16, String)> {
+/// Status, head and body; the head in small letters.
+fn ask(address: &str, one: &Try) -> std::io::Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER))?;
     let Try { method, target, body, .. } = one;
@@ -172,7 +239,7 @@ fn ask(address: &str, one: &Try) -> std::io::Result<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| std::io::Error::other(format!("no HTTP answer: `{head}`")))?;
-    Ok((status, body.to_string()))
+    Ok((status, head.to_ascii_lowercase(), body.to_string()))
 }
 
 #[cfg(test)]
@@ -181,9 +248,12 @@ mod tests {
 
     #[test]
     fn paths_of_the_example_move() {
-        let text = "source = \"../../target/guests/a.wasm\"\ndirs = [{ host = \"data\", guest = \"/data\" }]\n";
+        let text =
+            "source = \"../../target/guests/a.wasm\"\ndirs = [{ host = \"data\", guest = \"/data\" }]\nfiles = \"public\"\n";
         let moved = moved(text, Path::new("/e"), Path::new("/t"));
-        assert_eq!(moved, "source = \"/t/guests/a.wasm\"\ndirs = [{ host = \"/e/data\", guest = \"/data\" }]\n");
+        let expected =
+            "source = \"/t/guests/a.wasm\"\ndirs = [{ host = \"/e/data\", guest = \"/data\" }]\nfiles = \"/e/public\"\n";
+        assert_eq!(moved, expected);
     }
 
     #[test]
@@ -191,7 +261,8 @@ mod tests {
         let example = include_str!("../../examples/demo/fornax.toml");
         for one in TRIES {
             let path = one.target.split('?').next().unwrap_or_default();
-            assert!(example.contains(&format!("path = \"{path}\"")), "{path}");
+            let has = |path: &str| example.contains(&format!("path = \"{path}\""));
+            assert!(has(path) || path.match_indices('/').any(|(at, _)| has(&format!("{}/*", &path[..at]))), "{path}");
         }
         assert!(moved(example, Path::new("/e"), Path::new("/t")).matches("..").count() == 0);
     }
@@ -208,5 +279,7 @@ mod tests {
     fn curl_lines() {
         assert_eq!(TRIES[0].curl("a:1"), "curl -s 'http://a:1/hello'");
         assert_eq!(TRIES[2].curl("a:1"), "curl -s -d 'ping' 'http://a:1/echo'");
+        let shows_head = TRIES.iter().find(|one| !one.field.is_empty()).unwrap();
+        assert!(shows_head.curl("a:1").starts_with("curl -si 'http://a:1/"));
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use base::Error;
 use clap::{Args, Parser, Subcommand};
 
-/// Runs WebAssembly components as services: fast, many tenants in a process, a fresh sandbox for every call.
+/// Serves WebAssembly components, programs and plugins: many tenants in a process, a fresh sandbox for every call.
 #[derive(Debug, Parser)]
 #[command(name = "fornax", version, propagate_version = true)]
 struct Cli {
@@ -45,7 +45,7 @@ struct Global {
 /// Every command.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve a component, a folder of them, or the app a configuration describes, in the foreground
+    /// Serve an artifact, a folder of them, or the app a configuration describes, in the foreground; or run a program once
     Run(run::RunArgs),
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use base::{About, Entry, Limits, ModuleId, PageKind, TenantLimits};
 
-use super::{Cache, Config, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag};
+use super::{
+    Cache, Chain, Config, Link, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag,
+};
 
 const EXAMPLE: &str = include_str!("example.toml");
 
@@ -89,7 +91,7 @@ fn the_example_has_every_key() {
     assert_eq!((cart.entry, cart.codec.as_deref(), cart.input_at_zero), (Some(Entry::Process), Some("text"), true));
     assert_eq!(cart.env, [(text("GREETING"), text("hi")), (text("TOKEN"), text(SECRET))]);
     assert_eq!(cart.args, ["--currency", "EUR"]);
-    assert_eq!(cart.outbound, ["https://api.example.com"]);
+    assert_eq!(cart.outbound, ["https://api.example.com", "tcp://10.1.2.3:6379"]);
     let dirs: Vec<_> = cart.dirs.iter().map(|dir| (dir.host.clone(), dir.guest.as_str(), dir.writable)).collect();
     assert_eq!(dirs, [(root.join("data"), "/data", true), (root.join("public"), "/public", false)]);
     let bound = [("cache", "memory"), ("default", "sessions"), ("orders", "embedded")].map(|(a, b)| (text(a), text(b)));
@@ -109,7 +111,7 @@ fn the_example_has_every_key() {
     assert_eq!((next.id, next.entry, &next.limits), (None, None, &Limits::default()));
     assert!(next.codec.is_none() && !next.input_at_zero);
 
-    let [to_both, to_one, index, folder, file] = config.routes.as_slice() else { panic!("five routes") };
+    let [to_both, to_one, in_sequence, index, folder, file] = config.routes.as_slice() else { panic!("six routes") };
     let (both, one) = ([(text("cart"), 9), (text("cart-next"), 1)], [(text("cart-next"), 1)]);
     assert_eq!((to_both.path.as_str(), to_both.host.as_deref()), ("/cart/*", Some("shop.example.com")));
     assert_eq!((to_both.methods.as_slice(), targets(to_both)), ([http::Method::GET, http::Method::POST].as_slice(), &both[..]));
@@ -117,6 +119,10 @@ fn the_example_has_every_key() {
     assert_eq!((to_both.cache_ttl, to_one.cache_ttl), (None, Some(Duration::from_secs(600))));
     let About { description, category, example } = &to_one.about;
     assert_eq!([description, category, example], ["The cart of tomorrow", "Preview", "/next/7"]);
+    let links = [("cart", false), ("cart-next", true)].map(|(module, whole)| Link { module: text(module), whole });
+    let limits = Limits { wall: Duration::from_secs(2), cpu: Duration::from_millis(300), ..Limits::default() };
+    assert_eq!(in_sequence.target, Target::Chain(Chain { links: links.into(), limits }));
+    assert_eq!((in_sequence.path.as_str(), in_sequence.tenant.as_str()), ("/checkout", "acme"));
     assert_eq!((&index.target, index.methods.as_slice()), (&Target::Page(PageKind::Index), &[http::Method::GET][..]));
     assert_eq!((index.path.as_str(), index.tenant.as_str(), &index.about), ("/", "acme", &About::default()));
     assert_eq!((folder.path.as_str(), &folder.target), ("/static/*", &Target::Files(root.join("public"))));
