@@ -1,5 +1,7 @@
 //! Bad input gets one sentence that says what to do and exit code 1; 2 for a command line that cannot be read.
 
+mod programs;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -30,7 +32,7 @@ fn assert_refused(finished: &Finished, sentence: &str) {
 }
 
 fn component(text: &str) -> Vec<u8> {
-    wat::parse_str(text).expect("a component")
+    wat::parse_str(text).expect("WebAssembly")
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! What hostile guests do, by the entry they do it in, and what must become of it.
+
+/// What becomes of an attack.
+pub(crate) enum End {
+    /// A status and a `type`, which is the outcome in the metrics, too; the connection goes on.
+    Refused(u16, &'static str),
+    /// 200 with this body; the connection goes on.
+    Answered(&'static str),
+    /// 200 with the beginning of a body; the connection ends.
+    CutOff(&'static str),
+}
+
+pub(crate) struct Attack {
+    /// The package of a folder in `guests/hostile`.
+    pub(crate) guest: String,
+    /// Lines of its module, such as `codec = "cgi"`.
+    pub(crate) given: &'static str,
+    /// Of the request: what the guest is to do.
+    pub(crate) query: &'static str,
+    /// Limits that are not as all others'.
+    pub(crate) limits: Option<&'static str>,
+    pub(crate) end: End,
+    /// What the log says, besides what it says of any failure.
+    pub(crate) log: &'static [&'static str],
+    /// Whether the answer is nevertheless logged as a failure.
+    pub(crate) fails_late: bool,
+}
+
+impl Attack {
+    fn new(guest: impl Into<String>, given: &'static str, end: End) -> Self {
+        Self { guest: guest.into(), given, query: "", limits: None, end, log: &[], fails_late: false }
+    }
+
+    /// The label in the metrics.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.end {
+            End::Refused(_, kind) => kind,
+            End::Answered(_) | End::CutOff(_) => "2xx",
+        }
+    }
+
+    pub(crate) fn is_logged(&self) -> bool {
+        matches!(self.end, End::Refused(..)) || self.fails_late
+    }
+}
+
+const WASIO: &str = r#"codec = "wasio""#;
+const IGNIS: &str = r#"codec = "ignis""#;
+const CGI: &str = r#"codec = "cgi""#;
+
+/// Every entry: how its guests are called, around the name of what they do, and what their modules are given.
+const ENTRIES: &[(&str, &str, &str)] = &[
+    ("hostile-", "", ""),
+    ("hostile-", "3", ""),
+    ("hostile-run-", "", WASIO),
+    ("hostile-run-", "", IGNIS),
+    ("hostile-run-", "", CGI),
+    ("hostile-process-", "", ""),
+];
+
+/// For what computes long before it ends, most of all in a debug build.
+const PATIENT: &str = r#"limits = { cpu = "10s", wall = "30s", memory = "64MiB" }"#;
+
+const STACK: &[&str] = &["inner_trap", "middle_function", "outer_function"];
+
+type Misbehaviour = (&'static str, Option<&'static str>, u16, &'static str, &'static [&'static str]);
+
+/// What there is a guest for in every entry: its name, limits, status, `type`, and what the log says.
+const MISBEHAVIOURS: &[Misbehaviour] = &[
+    ("loop", None, 504, "cpu-limit", &[]),
+    ("memory-bomb", Some(PATIENT), 502, "memory-limit", &[]),
+    ("trap", None, 502, "trap", STACK),
+    ("recursion", None, 502, "stack", &["descend"]),
+];
+
+/// Every misbehaviour in every entry, and then what only some entries know.
+pub(crate) fn all() -> Vec<Attack> {
+    let in_every_entry = MISBEHAVIOURS.iter().flat_map(|(name, limits, status, kind, log)| {
+        ENTRIES.iter().map(move |(before, after, given)| Attack {
+            limits: *limits,
+            log,
+            ..Attack::new(format!("{before}{name}{after}"), given, End::Refused(*status, kind))
+        })
+    });
+    in_every_entry.chain(of_http()).chain(of_programs()).chain(of_answers()).chain(of_plugins()).collect()
+}
+
+fn of_http() -> Vec<Attack> {
+    let late = |guest: &str, end| Attack { fails_late: true, log: &[r#"kind="cpu-limit""#], ..Attack::new(guest, "", end) };
+    vec![
+        Attack::new("hostile-no-response", "", End::Refused(502, "no-response")),
+        // The first answer has not left when the second traps.
+        Attack { log: &["ResponseOutparam::set"], ..Attack::new("hostile-second-response", "", End::Refused(502, "trap")) },
+        Attack::new("hostile-bad-length", "", End::Refused(502, "bad-response")),
+        Attack::new("hostile-forbidden", "", End::Answered(FORBIDDEN)),
+        late("hostile-loop-after-head", End::CutOff("partial\n")),
+        late("hostile-loop-after-body", End::Answered("complete\n")),
+    ]
+}
+
+fn of_programs() -> Vec<Attack> {
+    let mut attacks = vec![
+        Attack::new("hostile-run-silent", WASIO, End::Answered("")),
+        Attack::new("hostile-run-silent", IGNIS, End::Answered("")),
+        Attack::new("hostile-run-silent", CGI, End::Refused(502, "no-response")),
+        Attack {
+            limits: Some(r#"limits = { wall = "200ms" }"#),
+            ..Attack::new("hostile-run-sleeper", WASIO, End::Refused(504, "deadline"))
+        },
+        // Control characters are shown, not sent to whoever reads the log.
+        Attack {
+            log: &["plain words", r"\u{1b}[31mred\u{1b}[0m", "no end"],
+            ..Attack::new("hostile-run-stderr", WASIO, End::Answered("ok\n"))
+        },
+    ];
+    for codec in [WASIO, IGNIS, CGI] {
+        attacks.push(Attack { log: &["exit code 3"], ..Attack::new("hostile-run-exit", codec, End::Refused(502, "guest-exit")) });
+        let flood = Attack::new("hostile-run-flood", codec, End::Refused(502, "output-limit"));
+        attacks.push(Attack { limits: Some(PATIENT), ..flood });
+    }
+    attacks
+}
+
+/// Answers no codec may pass on.
+fn of_answers() -> Vec<Attack> {
+    let ignis = ["ignis-damaged", "ignis-cut", "ignis-status", "ignis-informational", "ignis-value", "ignis-name"];
+    // The last has only framing, and RFC 3875 wants one of three fields.
+    let cgi = ["cgi-status", "cgi-words", "cgi-value", "cgi-name", "cgi-colon", "cgi-endless", "cgi-framing"];
+    let answer = |codec, query, end| Attack { query, ..Attack::new("hostile-run-bad-answer", codec, end) };
+    let refused = |codec| move |query| answer(codec, query, End::Refused(502, "bad-response"));
+    // The server frames an answer, whatever the guest says.
+    let framed = answer(IGNIS, "ignis-framing", End::Answered("body"));
+    ignis.into_iter().map(refused(IGNIS)).chain(cgi.into_iter().map(refused(CGI))).chain([framed]).collect()
+}
+
+fn of_plugins() -> Vec<Attack> {
+    let pointer = |query| Attack { query, ..Attack::new("hostile-process-bad-pointer", "", End::Refused(502, "trap")) };
+    let allocator =
+        |query, status, kind| Attack { query, ..Attack::new("hostile-process-bad-allocator", "", End::Refused(status, kind)) };
+    let mut attacks: Vec<_> =
+        ["input=end", "input=behind", "input=far", "input=wraps", "input=all"].into_iter().map(pointer).collect();
+    attacks.extend([
+        allocator("input=1", 502, "trap"),
+        allocator("input=12", 502, "trap"),
+        allocator("input=123", 502, "trap"),
+        allocator("input=12345", 504, "cpu-limit"),
+        Attack { log: STACK, ..allocator("input=123456", 502, "trap") },
+        Attack { limits: Some(PATIENT), ..allocator("input=1234567", 502, "memory-limit") },
+        allocator("input=12345678", 502, "stack"),
+        Attack { limits: Some(PATIENT), ..Attack::new("hostile-process-log-flood", "", End::Refused(502, "output-limit")) },
+    ]);
+    attacks
+}
+
+const FORBIDDEN: &str = r#""connection" "close": forbidden
+"Connection" "close": forbidden
+"keep-alive" "timeout=5": forbidden
+"proxy-connection" "close": forbidden
+"transfer-encoding" "chunked": forbidden
+"upgrade" "websocket": forbidden
+"host" "example.com": forbidden
+"http2-settings" "AAMAAABkAAQAAP__": forbidden
+"x-split" "a\r\nset-cookie: evil=1": invalid-syntax
+"x-line" "a\nb": invalid-syntax
+"x-return" "a\rb": invalid-syntax
+"x-nul" "a\0b": invalid-syntax
+"x bad name" "a": invalid-syntax
+"x-bad\r\nname" "a": invalid-syntax
+"" "a": invalid-syntax
+"x-fine" "a": ok
+"#;
