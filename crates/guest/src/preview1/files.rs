@@ -384,7 +384,7 @@ pub(super) async fn allocate(caller: &mut Caller<'_, State>, fd: u32, offset: u6
 pub(super) async fn advise(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64, advice: u32) -> Result<(), Failure> {
     let (file, rights) = table(caller).file(fd)?;
     rights.demand(Rights::FD_ADVISE)?;
-    if advice > 5 || i64::try_from(offset).is_err() || i64::try_from(len).is_err() {
+    if advice > 5 {
         return Err(Errno::Inval.into());
     }
     let handle = Arc::clone(&file.handle);

@@ -133,21 +133,22 @@ fn failed(failure: Failure) -> Event {
 }
 
 fn reads(fd: u32, descriptor: &mut Descriptor) -> Result<Event, Failure> {
+    let event = match &descriptor.kind {
+        Kind::Input(Input::Bytes(bytes)) => Event::Is(Outcome::rest(bytes.len() as u64)),
+        Kind::Input(Input::Inherited(_)) => Event::Reads { fd },
+        Kind::File(file) => Event::Rest { handle: Arc::clone(&file.handle), position: file.position },
+        Kind::Output(_) | Kind::Directory(_) => return Err(Errno::Badf.into()),
+    };
     descriptor.rights.demand(Rights::POLL_FD_READWRITE)?;
-    match &descriptor.kind {
-        Kind::Input(Input::Bytes(bytes)) => Ok(Event::Is(Outcome::rest(bytes.len() as u64))),
-        Kind::Input(Input::Inherited(_)) => Ok(Event::Reads { fd }),
-        Kind::File(file) => Ok(Event::Rest { handle: Arc::clone(&file.handle), position: file.position }),
-        Kind::Output(_) | Kind::Directory(_) => Err(Errno::Badf.into()),
-    }
+    Ok(event)
 }
 
 fn writes(descriptor: &mut Descriptor) -> Result<Event, Failure> {
-    descriptor.rights.demand(Rights::POLL_FD_READWRITE)?;
     match &descriptor.kind {
-        Kind::Output(_) | Kind::File(_) => Ok(Event::Is(Outcome { bytes: 1, ..Outcome::DONE })),
-        Kind::Input(_) | Kind::Directory(_) => Err(Errno::Badf.into()),
+        Kind::Output(_) | Kind::File(_) => descriptor.rights.demand(Rights::POLL_FD_READWRITE)?,
+        Kind::Input(_) | Kind::Directory(_) => return Err(Errno::Badf.into()),
     }
+    Ok(Event::Is(Outcome { bytes: 1, ..Outcome::DONE }))
 }
 
 /// Waits until at least one of them has come.

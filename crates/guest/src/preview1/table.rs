@@ -249,3 +249,53 @@ impl Table {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno<T>(result: Result<T, Failure>) -> Option<Errno> {
+        match result {
+            Err(Failure::Errno(errno)) => Some(errno),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn programs_together_have_no_more_open_than_there_are_places() {
+        let places = Arc::new(Places { used: AtomicUsize::new(0), max: 2 });
+        let first = places.take().expect("room");
+        let second = places.take().expect("room");
+        assert_eq!(errno(places.take()), Some(Errno::Nfile));
+        drop(first);
+        let third = places.take().expect("room again");
+        assert_eq!(errno(places.take()), Some(Errno::Nfile));
+        drop((second, third));
+        assert_eq!(places.used.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn numbers_are_the_lowest_that_are_free_up_to_the_quota() {
+        let descriptor = || Descriptor {
+            kind: Kind::Input(Input::Bytes(bytes::Bytes::new())),
+            rights: Rights::NONE,
+            inheriting: Rights::NONE,
+            flags: Flags::NONE,
+        };
+        let mut table = Table::new([descriptor(), descriptor(), descriptor()], &[]);
+        for number in 3..64 {
+            assert_eq!(table.insert(descriptor()).ok(), Some(number));
+        }
+        assert_eq!(errno(table.insert(descriptor())), Some(Errno::Mfile));
+        table.close(40).expect("it is open");
+        table.close(7).expect("it is open");
+        assert_eq!(errno(table.close(7)), Some(Errno::Badf));
+        assert_eq!(table.insert(descriptor()).ok(), Some(7));
+        table.renumber(63, 0).expect("both are open");
+        assert_eq!(errno(table.get(63).map(|_| ())), Some(Errno::Badf));
+        assert_eq!(table.insert(descriptor()).ok(), Some(40));
+        assert_eq!(table.insert(descriptor()).ok(), Some(63));
+        assert_eq!(errno(table.renumber(3, 64)), Some(Errno::Badf));
+        assert_eq!(errno(table.renumber(u32::MAX, 3)), Some(Errno::Badf));
+    }
+}
