@@ -52,7 +52,7 @@ fn waiting() {
     show("the sooner of two", timed(&two).map(|(ms, events)| (ms < 5000, ids(&events))));
     let never = [Wait::Clock(1, u64::MAX, false), Wait::Clock(0, u64::MAX, true), Wait::Clock(0, 5 * MS, false)];
     show("never and soon", timed(&never).map(|(ms, events)| (ms < 5000, ids(&events))));
-    show("by a clock of computing", poll(&[Wait::Clock(2, 0, false)]).map(|events| ids(&events)));
+    show("by a clock of computing", poll(&[Wait::Clock(2, 0, true)]).map(|events| ids(&events)));
     show("for nothing", poll(&[]));
     show("for very much", poll(&vec![Wait::Clock(1, 0, false); 5000]).map(|events| events.len()));
     show("for much", poll(&vec![Wait::Clock(1, 0, false); 4096]).map(|events| events.len()));

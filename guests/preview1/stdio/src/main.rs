@@ -1,9 +1,12 @@
 //! Arguments, environment, standard streams, and lengths that nobody means.
 
 use preview1::raw::{self, Iovec};
-use preview1::{number, read, show, write};
+use preview1::{Errno, Wait, number, poll, read, show, write};
 
 fn main() {
+    if std::env::args().nth(1).is_some_and(|mode| mode == "echo") {
+        echo();
+    }
     println!("args: {:?}", std::env::args().skip(1).collect::<Vec<_>>());
     let mut env: Vec<(String, String)> = std::env::vars().collect();
     env.sort();
@@ -44,4 +47,25 @@ fn sockets() {
             show(&format!("shutdown {of}"), number(raw::sock_shutdown(of, 3)));
         }
     }
+}
+
+/// Waits for input, repeats it, and so on to its end, which it says on standard error, or until nobody reads.
+fn echo() -> ! {
+    let mut bytes = [0; 64];
+    let ended: Result<(), Errno> = loop {
+        let events = poll(&[Wait::Read(0), Wait::Clock(1, 3_600_000_000_000, false)]).expect("an event");
+        assert!(events.len() == 1 && events[0].ty == 1, "{events:?}");
+        let len = match read(0, &mut [&mut bytes]) {
+            Ok(0) => break Ok(()),
+            Ok(len) => len,
+            Err(errno) => break Err(errno),
+        };
+        if let Err(errno) = write(1, &[b"<", &bytes[..len], b">"]) {
+            break Err(errno);
+        }
+    };
+    let text = ended.map_or_else(Errno::name, |()| "the end");
+    write(2, &[text.as_bytes()]).expect("somebody reads it");
+    // SAFETY: no memory is touched, and nothing comes after.
+    unsafe { raw::proc_exit(3) }
 }

@@ -1,8 +1,6 @@
 //! Programs that mean harm, and directories that change under them: nothing is reached that was not given, nothing waits beyond
 //! the deadline, and nothing is left behind.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::support::{Ground, Host, Start};
 use base::{Kind, Limits};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use support::{Ground, Host, Start};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,6 +102,28 @@ async fn addresses_that_lead_out_of_the_memory_are_errors() {
 async fn one_call_moves_a_bounded_number_of_bytes() {
     let text = output(&Ground::new(), "flood").await;
     assert_eq!(text, "stderr: Ok(()), little: true\nfile: Ok(()), little: true\nread: Ok(()), little: true\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outside_is_reached_by_any_path() {
+    let ground = Ground::new();
+    let before = snapshot(&ground.path("secret"));
+    let (text, _) = Host::new().output(&testkit::guest("preview1-paths"), &start(&ground, "")).await;
+    let outside = |line: &&str| {
+        let what =
+            ["leave by", "stat outside", "create outside", "mkdir outside", "rmdir outside", "unlink outside", "rename out:"];
+        what.iter().any(|what| line.starts_with(what)) || line.starts_with("rename in:") || line.starts_with("link ")
+    };
+    // Except within what is granted.
+    let tried: Vec<&str> = text.lines().filter(outside).filter(|line| !line.starts_with("link of a link")).collect();
+    assert!(tried.len() > 40, "{text}");
+    assert!(!tried.iter().any(|line| line.ends_with("()")), "{tried:#?}");
+    assert!(!text.contains("SECRET") && !text.contains("root:"), "{text}");
+    assert_eq!(snapshot(&ground.path("secret")), before);
+    let names: BTreeSet<_> =
+        fs::read_dir(ground.path("")).expect("a directory").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names.len(), 3, "nothing was made beside what is granted: {names:?}");
+    assert_eq!(fs::read_to_string(ground.path("ro/file")).expect("it is there"), "read me\n");
 }
 
 /// Makes a device, if this process may.

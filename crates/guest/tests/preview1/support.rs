@@ -61,6 +61,8 @@ pub(crate) struct Start {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) stdin: Bytes,
     pub(crate) dirs: Vec<Directory>,
+    /// On this process's own streams.
+    pub(crate) inherits: bool,
 }
 
 /// Our own.
@@ -102,7 +104,7 @@ impl Host {
             entry: None,
             codec: None,
             input_at_zero: false,
-            terminal: false,
+            terminal: start.inherits,
             env: start.env.clone(),
             args: start.args.clone(),
             dirs: start.dirs.clone(),
@@ -128,7 +130,8 @@ impl Host {
     }
 
     pub(crate) async fn run(&self, version: &Arc<ModuleVersion>, start: &Start) -> Result<Exit, Error> {
-        let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Buffered(start.stdin.clone()) };
+        let stdio = if start.inherits { Stdio::Inherited } else { Stdio::Buffered(start.stdin.clone()) };
+        let command = Command { args: Vec::new(), env: Vec::new(), stdio };
         let routed = Routed { module: Arc::clone(version), entry: Entry::Run, via: Via::default() };
         let call = self.gate.admit(routed, Input::Command(command)).await.expect("a place");
         match version.handler.handle(call).await? {

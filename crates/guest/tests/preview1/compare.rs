@@ -1,14 +1,11 @@
-//! Preview 1: programs of ours, one for a group of functions, print what they see, under our own and under wasmtime's. Where the
+//! Programs of ours, one for a group of functions, print what they see, under our own and under wasmtime's. Where the
 //! two differ, the reason is in a table.
-
-#[path = "support/reference.rs"]
-mod reference;
-mod support;
 
 use std::collections::BTreeSet;
 
+use crate::reference;
+use crate::support::{Ground, Host, Start};
 use bytes::Bytes;
-use support::{Ground, Host, Start};
 
 /// Where we differ: the program, what it tried, what we answer, what wasmtime answers.
 type Difference = (&'static str, &'static str, &'static str, &'static str);
@@ -141,6 +138,7 @@ async fn compare(program: &str, args: &[&str], stdin: &'static str) {
         env: vec![("NAME".into(), "value".into()), ("EMPTY".into(), String::new())],
         stdin: Bytes::from_static(stdin.as_bytes()),
         dirs: ground.directories(),
+        inherits: false,
     };
     let (ground, other) = (Ground::new(), Ground::new());
     let (ours, code) = Host::new().output(&file, &start(&ground)).await;

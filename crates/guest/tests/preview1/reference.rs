@@ -19,6 +19,7 @@ pub(crate) async fn output(file: &Path, start: &Start) -> (String, u32) {
     p1::add_to_linker_async(&mut linker, |context| context).expect("functions to link");
     let stdout = MemoryOutputPipe::new(OUTPUT_BYTES_MAX);
     let mut wasi = WasiCtxBuilder::new();
+    wasi.allow_blocking_current_thread(true);
     wasi.stdin(MemoryInputPipe::new(start.stdin.clone())).stdout(stdout.clone()).stderr(MemoryOutputPipe::new(OUTPUT_BYTES_MAX));
     wasi.arg(name_of(file)).args(&start.args).envs(&start.env);
     for dir in &start.dirs {
