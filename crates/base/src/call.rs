@@ -141,7 +141,7 @@ pub struct Call {
     pub via: Via,
     /// The end of patience.
     pub deadline: Deadline,
-    /// Memory one instance may have: the module's limit, unless whoever calls said less.
+    /// Memory one instance may have: the module's limit, unless whoever calls said otherwise. Calls of this call have no more.
     pub memory_bytes: u64,
     /// 0 for a request from outside, one more for each call from guest to guest.
     pub depth: u8,
@@ -184,6 +184,8 @@ impl Call {
             return Err(Error::new(Kind::Depth, "one request caused too many calls"));
         }
         let mut step = self.related(target, input);
+        // What a step prints stands in the log under the id that the client is told.
+        step.id = self.id;
         step.deadline.cpu = step.deadline.cpu.saturating_sub(self.root.computed());
         Ok(step)
     }
@@ -191,7 +193,7 @@ impl Call {
     fn related(&self, target: Routed, input: Input) -> Self {
         Self {
             id: RequestId::next(),
-            memory_bytes: target.module.limits.memory_bytes,
+            memory_bytes: target.module.limits.memory_bytes.min(self.memory_bytes),
             module: target.module,
             entry: target.entry,
             via: target.via,

@@ -16,7 +16,7 @@ use crate::control::Control;
 pub struct ExecuteLimits {
     /// Until it must have ended, and how long it may compute meanwhile.
     pub timeout: Option<Duration>,
-    /// Memory of the sandbox.
+    /// Memory of a sandbox; of a chain, of each step's, where its module has no less.
     pub memory_bytes: Option<u64>,
 }
 
@@ -84,6 +84,8 @@ impl Server {
         let chain = guest::Chain::new(links);
         // The first module's tenant and limits are the chain's.
         let routed = Routed { module: first, entry: Entry::Chain, via: Via::default() };
+        // Each step has its module's memory, unless something else is said for all of them.
+        let limits = ExecuteLimits { memory_bytes: limits.memory_bytes.or(Some(u64::MAX)), ..limits };
         let call = self.admit(routed, Input::Bytes(input.into()), limits).await?;
         match base::Handler::handle(&*chain, call).await? {
             Reply::Steps(steps) => Ok(steps),

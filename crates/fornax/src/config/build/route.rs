@@ -17,7 +17,7 @@ pub(in crate::config) const CACHE_TTL_MAX: Duration = Duration::from_secs(30 * 2
 const PAGES: [(&str, PageKind); 3] =
     [("health", PageKind::Health), ("index", PageKind::Index), ("monitoring", PageKind::Monitoring)];
 
-/// As deep as calls may be nested.
+/// More than anybody reads; as many as calls may be nested.
 const CHAIN_STEPS_MAX: usize = 8;
 
 impl Build<'_> {
