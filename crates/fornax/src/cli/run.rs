@@ -29,7 +29,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
-    #[arg(long, value_name = "TEXT", requires = "chain")]
+    // A file conflicts with `chain`, and what conflicts is not required.
+    #[arg(long, value_name = "TEXT", requires = "chain", conflicts_with = "file")]
     input: Option<String>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
