@@ -48,38 +48,44 @@ const WASIO: &str = r#"codec = "wasio""#;
 const IGNIS: &str = r#"codec = "ignis""#;
 const CGI: &str = r#"codec = "cgi""#;
 
-/// Every entry: how its guests are called, around the name of what they do, and what their modules are given.
-const ENTRIES: &[(&str, &str, &str)] = &[
-    ("hostile-", "", ""),
-    ("hostile-", "3", ""),
-    ("hostile-run-", "", WASIO),
-    ("hostile-run-", "", IGNIS),
-    ("hostile-run-", "", CGI),
-    ("hostile-process-", "", ""),
-];
+/// Every entry: the place of its guest in a row of [`MISBEHAVIOURS`], and what its modules are given.
+const ENTRIES: &[(usize, &str)] = &[(0, ""), (1, ""), (2, WASIO), (2, IGNIS), (2, CGI), (3, "")];
 
 /// For what computes long before it ends, most of all in a debug build.
 const PATIENT: &str = r#"limits = { cpu = "10s", wall = "30s", memory = "64MiB" }"#;
 
 const STACK: &[&str] = &["inner_trap", "middle_function", "outer_function"];
 
-type Misbehaviour = (&'static str, Option<&'static str>, u16, &'static str, &'static [&'static str]);
+type Misbehaviour = ([&'static str; 4], Option<&'static str>, u16, &'static str, &'static [&'static str]);
 
-/// What there is a guest for in every entry: its name, limits, status, `type`, and what the log says.
+/// What there is a guest for in every entry: those of WASI 0.2, of 0.3, a program and a plugin; limits, status, `type`, and what
+/// the log says.
 const MISBEHAVIOURS: &[Misbehaviour] = &[
-    ("loop", None, 504, "cpu-limit", &[]),
-    ("memory-bomb", Some(PATIENT), 502, "memory-limit", &[]),
-    ("trap", None, 502, "trap", STACK),
-    ("recursion", None, 502, "stack", &["descend"]),
+    (["hostile-loop", "hostile-loop3", "hostile-run-loop", "hostile-process-loop"], None, 504, "cpu-limit", &[]),
+    (
+        ["hostile-memory-bomb", "hostile-memory-bomb3", "hostile-run-memory-bomb", "hostile-process-memory-bomb"],
+        Some(PATIENT),
+        502,
+        "memory-limit",
+        &[],
+    ),
+    (["hostile-trap", "hostile-trap3", "hostile-run-trap", "hostile-process-trap"], None, 502, "trap", STACK),
+    (
+        ["hostile-recursion", "hostile-recursion3", "hostile-run-recursion", "hostile-process-recursion"],
+        None,
+        502,
+        "stack",
+        &["descend"],
+    ),
 ];
 
 /// Every misbehaviour in every entry, and then what only some entries know.
 pub(crate) fn all() -> Vec<Attack> {
-    let in_every_entry = MISBEHAVIOURS.iter().flat_map(|(name, limits, status, kind, log)| {
-        ENTRIES.iter().map(move |(before, after, given)| Attack {
+    let in_every_entry = MISBEHAVIOURS.iter().flat_map(|(guests, limits, status, kind, log)| {
+        ENTRIES.iter().map(move |(place, given)| Attack {
             limits: *limits,
             log,
-            ..Attack::new(format!("{before}{name}{after}"), given, End::Refused(*status, kind))
+            ..Attack::new(guests[*place], given, End::Refused(*status, kind))
         })
     });
     in_every_entry.chain(of_http()).chain(of_programs()).chain(of_answers()).chain(of_plugins()).collect()
