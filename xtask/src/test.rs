@@ -42,6 +42,7 @@ fn everything(args: &Args, counts: &mut Counts) -> Result<()> {
     let deny = slow && deny_installed();
     let mut steps = Steps::new(3 + if whole { 2 } else { 0 } + if slow { 3 } else { 0 } + usize::from(deny));
     if whole {
+        components()?;
         steps.step("format", format)?;
         steps.step("tidy", tidy::all)?;
     }
@@ -62,6 +63,18 @@ fn everything(args: &Args, counts: &mut Counts) -> Result<()> {
         })?;
     }
     eprintln!("everything holds, {:.0} s", steps.seconds());
+    Ok(())
+}
+
+/// Adds what the toolchain lacks of what is used here.
+fn components() -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let is_there = work::cargo([subcommand, "--version"]).output().is_ok_and(|output| output.status.success());
+        if !is_there {
+            work::run(work::command("rustup").args(["component", "add", component]))
+                .map_err(|error| format!("{error}\n`{component}` is needed: install it with rustup or your distribution"))?;
+        }
+    }
     Ok(())
 }
 
