@@ -81,7 +81,7 @@ impl Control {
     /// Puts `config` into service, whole or not at all. What was loaded stays beside it.
     pub(crate) async fn apply(&mut self, config: &Config) -> Result<(), Error> {
         let loaded = self.loaded.clone();
-        self.put(config, &loaded).await?;
+        self.put(config, &loaded, &config.modules).await?;
         // `[server]` stays what it was at the start.
         let server = self.config.take().map_or_else(|| config.server.clone(), |config| config.server);
         self.config = Some(Config { server, ..config.clone() });
@@ -105,7 +105,7 @@ impl Control {
                 module
             }
         };
-        self.put(&config, &loaded).await?;
+        self.put(&config, &loaded, std::slice::from_ref(&module)).await?;
         self.loaded = loaded;
         let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
         Ok(Arc::clone(&self.published[&name].version))
@@ -122,7 +122,8 @@ impl Control {
         module
     }
 
-    async fn put(&mut self, config: &Config, loaded: &[config::Module]) -> Result<(), Error> {
+    /// `anew` are read from their files again; others stay as they are, whatever has become of their files meanwhile.
+    async fn put(&mut self, config: &Config, loaded: &[config::Module], anew: &[config::Module]) -> Result<(), Error> {
         let backends = self.connect_backends(config).await?;
         let tenants = self.next_tenants(config, loaded);
         let mut published = BTreeMap::new();
@@ -130,7 +131,7 @@ impl Control {
         self.modules.expect(all().map(|module| (module.tenant.as_str(), module.name.as_str())));
         for module in all() {
             let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
-            let next = self.publish(&name, module, &tenants, &backends).await?;
+            let next = self.publish(&name, module, anew.contains(module), &tenants, &backends).await?;
             published.insert(name, next);
         }
         let counts = self.next_counts(config);
@@ -222,21 +223,23 @@ impl Control {
         &mut self,
         name: &Name,
         module: &config::Module,
+        anew: bool,
         tenants: &BTreeMap<Arc<str>, Arc<Tenant>>,
         backends: &BTreeMap<String, Backends>,
     ) -> Result<Published, Error> {
         let at_fault = |error: Error| error.within(&format!("module `{}` ({})", module.name, module.source.display()));
-        let source = module.source.clone();
-        let (artifact, digest) = blocking(move || read(&source)).await?.map_err(at_fault)?;
         let tenant = &tenants[&name.0];
         let of_module = |(interface, _): &(&String, &Backends)| module.bindings.contains_key(*interface);
         let bound = backends.iter().filter(of_module).map(|(name, set)| (name.clone(), Arc::clone(set))).collect();
-        if let Some(known) = self.published.get(name)
-            && known.version.digest == digest
-            && known.from == *module
-            && same_backends(&known.backends, &bound)
-            && Arc::ptr_eq(&known.version.tenant, tenant)
-        {
+        let known = self.published.get(name).filter(|known| {
+            known.from == *module && same_backends(&known.backends, &bound) && Arc::ptr_eq(&known.version.tenant, tenant)
+        });
+        if let Some(known) = known.filter(|_| !anew) {
+            return Ok(known.clone());
+        }
+        let source = module.source.clone();
+        let (artifact, digest) = blocking(move || read(&source)).await?.map_err(at_fault)?;
+        if let Some(known) = known.filter(|known| known.version.digest == digest) {
             return Ok(known.clone());
         }
         let spec = guest::Module { backends: bound.clone(), ..spec(module).map_err(at_fault)? };

@@ -12,7 +12,7 @@ pub(crate) enum End {
 
 pub(crate) struct Attack {
     /// The package of a folder in `guests/hostile`.
-    pub(crate) guest: String,
+    pub(crate) guest: &'static str,
     /// Lines of its module, such as `codec = "cgi"`.
     pub(crate) given: &'static str,
     /// Of the request: what the guest is to do.
@@ -27,8 +27,8 @@ pub(crate) struct Attack {
 }
 
 impl Attack {
-    fn new(guest: impl Into<String>, given: &'static str, end: End) -> Self {
-        Self { guest: guest.into(), given, query: "", limits: None, end, log: &[], fails_late: false }
+    fn new(guest: &'static str, given: &'static str, end: End) -> Self {
+        Self { guest, given, query: "", limits: None, end, log: &[], fails_late: false }
     }
 
     /// The label in the metrics.
@@ -48,7 +48,7 @@ const WASIO: &str = r#"codec = "wasio""#;
 const IGNIS: &str = r#"codec = "ignis""#;
 const CGI: &str = r#"codec = "cgi""#;
 
-/// Every entry: the place of its guest in a row of [`MISBEHAVIOURS`], and what its modules are given.
+/// Every entry: the place of its guest in a row of [`MISBEHAVIOURS`], and what its module is given.
 const ENTRIES: &[(usize, &str)] = &[(0, ""), (1, ""), (2, WASIO), (2, IGNIS), (2, CGI), (3, "")];
 
 /// For what computes long before it ends, most of all in a debug build.
@@ -56,33 +56,51 @@ const PATIENT: &str = r#"limits = { cpu = "10s", wall = "30s", memory = "64MiB" 
 
 const STACK: &[&str] = &["inner_trap", "middle_function", "outer_function"];
 
-type Misbehaviour = ([&'static str; 4], Option<&'static str>, u16, &'static str, &'static [&'static str]);
+/// The same in every entry: of WASI 0.2 and 0.3, of a command and of a plugin.
+struct Misbehaviour {
+    guests: [&'static str; 4],
+    limits: Option<&'static str>,
+    status: u16,
+    kind: &'static str,
+    log: &'static [&'static str],
+}
 
-/// What there is a guest for in every entry: those of WASI 0.2, of 0.3, a program and a plugin; limits, status, `type`, and what
-/// the log says.
 const MISBEHAVIOURS: &[Misbehaviour] = &[
-    (["hostile-loop", "hostile-loop3", "hostile-run-loop", "hostile-process-loop"], None, 504, "cpu-limit", &[]),
-    (
-        ["hostile-memory-bomb", "hostile-memory-bomb3", "hostile-run-memory-bomb", "hostile-process-memory-bomb"],
-        Some(PATIENT),
-        502,
-        "memory-limit",
-        &[],
-    ),
-    (["hostile-trap", "hostile-trap3", "hostile-run-trap", "hostile-process-trap"], None, 502, "trap", STACK),
-    (
-        ["hostile-recursion", "hostile-recursion3", "hostile-run-recursion", "hostile-process-recursion"],
-        None,
-        502,
-        "stack",
-        &["descend"],
-    ),
+    Misbehaviour {
+        guests: ["hostile-loop", "hostile-loop3", "hostile-run-loop", "hostile-process-loop"],
+        limits: None,
+        status: 504,
+        kind: "cpu-limit",
+        log: &[],
+    },
+    Misbehaviour {
+        guests: ["hostile-memory-bomb", "hostile-memory-bomb3", "hostile-run-memory-bomb", "hostile-process-memory-bomb"],
+        limits: Some(PATIENT),
+        status: 502,
+        kind: "memory-limit",
+        log: &[],
+    },
+    Misbehaviour {
+        guests: ["hostile-trap", "hostile-trap3", "hostile-run-trap", "hostile-process-trap"],
+        limits: None,
+        status: 502,
+        kind: "trap",
+        log: STACK,
+    },
+    Misbehaviour {
+        guests: ["hostile-recursion", "hostile-recursion3", "hostile-run-recursion", "hostile-process-recursion"],
+        limits: None,
+        status: 502,
+        kind: "stack",
+        log: &["descend"],
+    },
 ];
 
 /// Every misbehaviour in every entry, and then what only some entries know.
 pub(crate) fn all() -> Vec<Attack> {
-    let in_every_entry = MISBEHAVIOURS.iter().flat_map(|(guests, limits, status, kind, log)| {
-        ENTRIES.iter().map(move |(place, given)| Attack {
+    let in_every_entry = MISBEHAVIOURS.iter().flat_map(|misbehaviour| {
+        let Misbehaviour { guests, limits, status, kind, log } = misbehaviour;
+        ENTRIES.iter().map(|(place, given)| Attack {
             limits: *limits,
             log,
             ..Attack::new(guests[*place], given, End::Refused(*status, kind))
@@ -92,7 +110,7 @@ pub(crate) fn all() -> Vec<Attack> {
 }
 
 fn of_http() -> Vec<Attack> {
-    let late = |guest: &str, end| Attack { fails_late: true, log: &[r#"kind="cpu-limit""#], ..Attack::new(guest, "", end) };
+    let late = |guest, end| Attack { fails_late: true, log: &[r#"kind="cpu-limit""#], ..Attack::new(guest, "", end) };
     vec![
         Attack::new("hostile-no-response", "", End::Refused(502, "no-response")),
         // The first answer has not left when the second traps.

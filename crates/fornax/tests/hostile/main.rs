@@ -65,7 +65,7 @@ fn every_hostile_guest_is_attacked_with() {
         let name = entry.expect("a readable folder").file_name();
         format!("hostile-{}", name.to_str().expect("a name in UTF-8"))
     });
-    let known: BTreeSet<_> = attacks::all().into_iter().map(|attack| attack.guest).collect();
+    let known: BTreeSet<_> = attacks::all().into_iter().map(|attack| attack.guest.to_owned()).collect();
     assert_eq!(names.collect::<BTreeSet<_>>(), known);
 }
 

@@ -1,0 +1,223 @@
+//! Fornax as a library that executes: `Server::registry().load`, `execute` and `chain`, without HTTP.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fornax::{Builder, Config, Error, ExecuteLimits, Kind, ModuleId, PoolSize, Server, Step};
+use testkit::{App, alone, guest};
+
+const NONE: ExecuteLimits = ExecuteLimits { timeout: None, memory_bytes: None };
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// What a program of a few lines has.
+async fn server() -> Server {
+    let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize { guests: 16 });
+    builder.without_http().build().await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn load(server: &mut Server, name: &str) -> ModuleId {
+    server.registry().load(guest(name)).await.unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn text(step: &Step) -> String {
+    String::from_utf8_lossy(&step.output).into_owned()
+}
+
+async fn output(server: &Server, id: ModuleId, input: &str) -> String {
+    text(&server.execute(id, input.to_owned(), NONE).await.unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// A path from the directory this process is in.
+fn relative(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().expect("a directory");
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    up.join(path.strip_prefix("/").expect("an absolute path"))
+}
+
+#[test]
+fn modules_of_every_entry_are_executed() {
+    block_on(async {
+        let mut server = server().await;
+        assert!(server.addresses().is_empty());
+        for (name, expected) in [
+            ("plugin-rot13", "Result = uryyb"),
+            ("p1-command", "input: hello\n"),
+            ("cli-component", "input: hello\n"),
+            ("cli-component3", "hello"),
+            ("echo", "hello"),
+            ("echo3", "hello"),
+        ] {
+            let id = load(&mut server, name).await;
+            let step = server.execute(id, "hello", NONE).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!((text(&step).as_str(), step.code, &*step.module), (expected, 0, name));
+            assert!(step.cpu > Duration::ZERO && step.took > Duration::ZERO, "{step:?}");
+        }
+        let id = load(&mut server, "hostile-run-exit").await;
+        let step = server.execute(id, "", NONE).await.expect("an exit code is no error");
+        assert_eq!((text(&step).as_str(), step.code), ("half an answer\n", 3));
+        assert!(server.drain().await);
+    });
+}
+
+#[test]
+fn a_path_keeps_its_id_and_bytes_are_as_they_are_by_then() {
+    block_on(async {
+        let app = App::new();
+        let bytes = |name| fs::read(guest(name)).expect("a guest");
+        let path = app.file("a.wasm", &bytes("plugin-rot13"));
+        fs::create_dir(app.folder().join("sub")).expect("a folder");
+        std::os::unix::fs::symlink(&path, app.folder().join("link.wasm")).expect("a link");
+        let mut server = server().await;
+        let id = server.registry().load(&path).await.expect("a plugin");
+        let near = relative(&path);
+        for same in [
+            path.clone(),
+            app.folder().join("./a.wasm"),
+            app.folder().join("sub/../a.wasm"),
+            app.folder().join("link.wasm"),
+            near.clone(),
+            Path::new(".").join(&near),
+        ] {
+            assert_eq!(server.registry().load(&same).await.expect("the same"), id, "{}", same.display());
+        }
+        assert_eq!(output(&server, id, "Hello").await, "Result = Uryyb");
+        app.file("a.wasm", &bytes("plugin-uppercase"));
+        // Nobody has loaded it again, though another one.
+        load(&mut server, "echo").await;
+        assert_eq!(output(&server, id, "Hello").await, "Result = Uryyb");
+        assert_eq!(server.registry().load(&near).await.expect("the new one"), id);
+        assert_eq!(output(&server, id, "Hello").await, "Result = HELLO");
+
+        // Same bytes and same file name, in another folder.
+        let other = app.file("sub/a.wasm", &bytes("plugin-uppercase"));
+        let other = server.registry().load(&other).await.expect("another");
+        assert_ne!(other, id);
+        assert_eq!(output(&server, other, "Hello").await, "Result = HELLO");
+    });
+}
+
+#[test]
+fn what_cannot_be_loaded_changes_nothing() {
+    block_on(async {
+        let app = App::new();
+        let path = app.file("a.wasm", &fs::read(guest("plugin-rot13")).expect("a guest"));
+        let mut server = server().await;
+        let id = server.registry().load(&path).await.expect("a plugin");
+        app.file("a.wasm", b"half a build");
+        let error = server.registry().load(&path).await.expect_err("no module");
+        assert_eq!(error.kind, Kind::Unprocessable, "{error}");
+        for wrong in ["none.wasm", "sub", "."] {
+            let error = server.registry().load(app.folder().join(wrong)).await.expect_err("no module");
+            assert_eq!(error.kind, Kind::Unprocessable, "{wrong}: {error}");
+        }
+        assert_eq!(output(&server, id, "Hello").await, "Result = Uryyb");
+        // What has become of one file is of no concern to another.
+        let other = server.registry().load(guest("plugin-uppercase")).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(output(&server, other, "Hello").await, "Result = HELLO");
+        fs::remove_file(&path).expect("removed");
+        load(&mut server, "plugin-reverser").await;
+        assert_eq!(output(&server, id, "Hello").await, "Result = Uryyb");
+    });
+}
+
+#[test]
+fn chains_give_every_step() {
+    block_on(async {
+        let mut server = server().await;
+        let rot13 = load(&mut server, "plugin-rot13").await;
+        let program = load(&mut server, "p1-command").await;
+        let echo = load(&mut server, "echo").await;
+        let steps = server.chain(&[rot13, program, echo, rot13], "Hello", NONE).await.expect("four steps");
+        let outputs: Vec<_> = steps.iter().map(text).collect();
+        assert_eq!(outputs, ["Result = Uryyb", "input: Uryyb\n", "input: Uryyb", "Result = vachg: Hello"]);
+        assert!(server.chain(&[], "Hello", NONE).await.expect("nothing to do").is_empty());
+
+        let exits = load(&mut server, "hostile-run-exit").await;
+        let steps = server.chain(&[rot13, exits, rot13], "Hello", NONE).await.expect("two steps");
+        assert_eq!(steps.iter().map(|step| step.code).collect::<Vec<_>>(), [0, 3]);
+        let traps = load(&mut server, "hostile-process-trap").await;
+        let error = server.chain(&[rot13, traps, rot13], "Hello", NONE).await.expect_err("a trap");
+        assert_eq!((error.to_string().as_str(), error.kind), ("step 2 (`hostile-process-trap`): the guest trapped", Kind::Trap));
+    });
+}
+
+#[test]
+fn an_execution_stands_under_its_own_limits() {
+    let _alone = alone();
+    block_on(async {
+        let mut server = server().await;
+        let endless = [load(&mut server, "hostile-process-loop").await, load(&mut server, "hostile-run-loop").await];
+        let limits = ExecuteLimits { timeout: Some(Duration::from_millis(200)), memory_bytes: None };
+        for id in endless {
+            let began = Instant::now();
+            let error = server.execute(id, "", limits).await.expect_err("endless");
+            assert!(matches!(error.kind, Kind::CpuLimit | Kind::Deadline), "{error}");
+            // Far from what it may without: a second of computing.
+            assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+            let chained = server.chain(&[id, id], "", limits).await.expect_err("endless");
+            assert!(chained.to_string().starts_with("step 1 (`"), "{chained}");
+        }
+        let sleeper = load(&mut server, "hostile-run-sleeper").await;
+        assert_eq!(kind(server.execute(sleeper, "", limits).await), Kind::Deadline);
+
+        let bomb = load(&mut server, "hostile-process-memory-bomb").await;
+        let small = ExecuteLimits { timeout: Some(Duration::from_secs(30)), memory_bytes: Some(16 << 20) };
+        assert_eq!(kind(server.execute(bomb, "", small).await), Kind::MemoryLimit);
+        // Less than it begins with.
+        let none = ExecuteLimits { memory_bytes: Some(1), ..NONE };
+        let rot13 = load(&mut server, "plugin-rot13").await;
+        assert_eq!(kind(server.execute(rot13, "Hello", none).await), Kind::MemoryLimit);
+        assert_eq!(output(&server, rot13, "Hello").await, "Result = Uryyb");
+    });
+}
+
+fn kind(result: Result<Step, Error>) -> Kind {
+    result.expect_err("it fails").kind
+}
+
+#[test]
+fn an_id_nobody_has_is_not_found() {
+    block_on(async {
+        let mut server = server().await;
+        let id = ModuleId::parse("6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d").expect("an id");
+        let error = server.execute(id, "", NONE).await.expect_err("nobody");
+        let sentence = "no module has the id 6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d";
+        assert_eq!((error.to_string().as_str(), error.kind), (sentence, Kind::NotFound));
+        let rot13 = load(&mut server, "plugin-rot13").await;
+        let error = server.chain(&[rot13, id], "", NONE).await.expect_err("nobody");
+        assert_eq!((error.to_string().as_str(), error.kind), (sentence, Kind::NotFound));
+    });
+}
+
+#[test]
+fn sixty_four_executions_at_once_give_each_its_own_output() {
+    block_on(async {
+        let mut server = server().await;
+        let reverse = load(&mut server, "plugin-rot13").await;
+        let program = load(&mut server, "p1-command").await;
+        let echo = load(&mut server, "echo").await;
+        let server = Arc::new(server);
+        let calls: Vec<_> = (0..64)
+            .map(|number| {
+                let server = Arc::clone(&server);
+                tokio::spawn(async move {
+                    let input = format!("{number} {}", "7".repeat(number * 100));
+                    let (id, expected) = match number % 3 {
+                        0 => (reverse, format!("Result = {input}")),
+                        1 => (program, format!("input: {input}\n")),
+                        _ => (echo, input.clone()),
+                    };
+                    assert_eq!(output(&server, id, &input).await, expected);
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.expect("the right output");
+        }
+    });
+}
