@@ -5,7 +5,7 @@
 use std::io::IsTerminal as _;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -46,10 +46,14 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
     let _ = if global.json {
         tracing_subscriber::registry().with(filter).with(lines.json().flatten_event(true)).try_init()
     } else {
-        let lines = lines.compact().with_filter(filter_fn(|event| event.target() != ACCESS));
+        // Two layers with filters that do not say how much they want are taken to want everything: then each of the many `trace!` in
+        // wasmtime asks them, at every call.
+        let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
+        let of = |access: bool| filter_fn(move |event| (event.target() == ACCESS) == access).with_max_level_hint(most);
+        let lines = lines.compact().with_filter(of(false));
         let bare = fmt::format().without_time().with_level(false).with_target(false).with_ansi(false);
         let access = fmt::layer().event_format(bare).with_writer(writer).with_ansi(false);
-        let access = access.with_filter(filter_fn(|event| event.target() == ACCESS));
+        let access = access.with_filter(of(true));
         tracing_subscriber::registry().with(filter).with(lines).with(access).try_init()
     };
     guard
