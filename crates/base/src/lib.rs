@@ -20,8 +20,8 @@ mod module;
 mod routes;
 mod snapshot;
 mod tenant;
-#[cfg(test)]
-mod tests_support;
+#[cfg(any(test, feature = "test-support"))]
+pub mod tests_support;
 
 pub use body::{Body, BodyError, BodyFault, limit_body};
 pub use call::{Call, Command, Deadline, Exit, Input, Output, Reply, Routed, Stdio, Step, Via};

@@ -14,11 +14,13 @@ impl Handler for Never {
     }
 }
 
-pub(crate) fn module(tenant: &str, name: &str) -> Arc<ModuleVersion> {
+/// One of a tenant with default limits.
+pub fn module(tenant: &str, name: &str) -> Arc<ModuleVersion> {
     module_of(Tenant::new(tenant, TenantLimits::default()), name)
 }
 
-pub(crate) fn module_of(tenant: Tenant, name: &str) -> Arc<ModuleVersion> {
+/// One of this tenant.
+pub fn module_of(tenant: Tenant, name: &str) -> Arc<ModuleVersion> {
     Arc::new(ModuleVersion {
         id: ModuleId::random(),
         name: name.into(),

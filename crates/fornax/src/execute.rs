@@ -113,6 +113,8 @@ impl Server {
     async fn admit(&self, routed: Routed, input: Input, limits: ExecuteLimits) -> Result<base::Call, Error> {
         let mut call = self.road().gate.admit(routed, input).await?;
         if let Some(timeout) = limits.timeout {
+            // Clocks do not reach as far as durations.
+            let timeout = timeout.min(ExecuteLimits::PATIENT);
             call.deadline.wall_at = call.deadline.admitted_at + timeout;
             call.deadline.cpu = timeout;
         }

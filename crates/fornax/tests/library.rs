@@ -168,6 +168,9 @@ fn an_execution_stands_under_its_own_limits() {
         let bomb = load(&mut server, "hostile-process-memory-bomb").await;
         let small = ExecuteLimits { timeout: Some(Duration::from_secs(30)), memory_bytes: Some(16 << 20) };
         assert_eq!(kind(server.execute(bomb, "", small).await), Kind::MemoryLimit);
+        let endless = ExecuteLimits { timeout: Some(Duration::MAX), memory_bytes: Some(u64::MAX) };
+        let echo = load(&mut server, "echo").await;
+        assert_eq!(text(&server.execute(echo, "Hello", endless).await.expect("patience")), "Hello");
         // Less than it begins with.
         let none = ExecuteLimits { memory_bytes: Some(1), ..NONE };
         let rot13 = load(&mut server, "plugin-rot13").await;

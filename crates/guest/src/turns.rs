@@ -112,35 +112,11 @@ impl Wants for Guests {
 
 #[cfg(test)]
 mod tests {
-    use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Limits, Metrics, Reply, Tenant, TenantLimits};
+    use base::tests_support::module;
 
     use super::*;
 
     const TICK: Duration = Duration::from_millis(1);
-
-    struct Never;
-
-    impl Handler for Never {
-        fn handle(&self, _: Call) -> BoxFuture<Result<Reply, Error>> {
-            Box::pin(std::future::pending())
-        }
-    }
-
-    fn module(tenant: &str, name: &str) -> ModuleVersion {
-        ModuleVersion {
-            id: ModuleId::random(),
-            name: name.into(),
-            version: 1,
-            digest: Digest::of(b""),
-            metrics: Metrics::new().module(tenant, name),
-            tenant: Arc::new(Tenant::new(tenant, TenantLimits::default())),
-            app: "app".into(),
-            limits: Limits::default(),
-            entries: vec![Entry::Http],
-            places: 1,
-            handler: Arc::new(Never),
-        }
-    }
 
     /// Guests that always want another turn, and what each has had.
     #[derive(Default)]

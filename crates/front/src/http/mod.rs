@@ -17,8 +17,6 @@ mod request_body;
 mod router;
 mod seen;
 mod service;
-#[cfg(test)]
-mod tests_support;
 
 pub use cache::CacheOptions;
 pub use listener::{Http, HttpOptions};

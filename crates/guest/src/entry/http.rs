@@ -108,11 +108,7 @@ async fn run_02(
     answer: oneshot::Sender<Answer>,
 ) -> wasmtime::Result<()> {
     let mut store = active.equipment.component_store(&active, None)?;
-    let result = call_02(&pre, &mut store, request, answer).await;
-    if result.is_err() {
-        active.meter.note_failed();
-    }
-    result
+    call_02(&pre, &mut store, request, answer).await.inspect_err(|_| active.meter.note_failed())
 }
 
 async fn call_02(
@@ -142,11 +138,7 @@ async fn run_03(
     answer: oneshot::Sender<Answer>,
 ) -> wasmtime::Result<()> {
     let mut store = active.equipment.component_store(&active, None)?;
-    let result = call_03(&pre, &mut store, request, answer).await;
-    if result.is_err() {
-        active.meter.note_failed();
-    }
-    result
+    call_03(&pre, &mut store, request, answer).await.inspect_err(|_| active.meter.note_failed())
 }
 
 async fn call_03(

@@ -114,12 +114,10 @@ impl Handler for Plugin {
         let (ended, output) = oneshot::channel();
         let (pre, exports, running) = (self.pre.clone(), self.exports, Arc::clone(&active));
         let future = Box::pin(async move {
-            let result = run(&pre, exports, &running, &input).await;
-            if result.is_err() {
-                running.meter.note_failed();
-            }
+            let output = run(&pre, exports, &running, &input).await.inspect_err(|_| running.meter.note_failed())?;
             // Nobody waits any more where the caller has left.
-            result.map(|output| drop(ended.send(output)))
+            let _ = ended.send(output);
+            Ok(())
         });
         let mut guest = Guest::new(future, active);
         Box::pin(async move {

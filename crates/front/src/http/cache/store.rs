@@ -179,8 +179,9 @@ fn size(known: &Known) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::module;
+
     use super::*;
-    use crate::http::tests_support::module;
 
     const SOON: Duration = Duration::from_secs(60);
 

@@ -79,10 +79,10 @@ fn origin(route: &Route) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
+    use base::tests_support::module;
     use base::{About, Entry, FileRoot, Page, Pattern, RouteTable, Weighted};
 
     use super::*;
-    use crate::http::tests_support::module;
 
     fn route(host: Option<&str>, path: &str, target: Target, about: [&str; 3]) -> Route {
         let [description, category, example] = about.map(str::to_owned);
