@@ -34,7 +34,8 @@ into <target>/tools, which takes about ten minutes. Every result is appended to 
   --seconds S        of load per server and round, default 3
   --connections N    kept alive, default 32
   --rate R           requests a second of the second figure, equal for all; default 5000, 0 leaves it out
-  --profile NAME     cargo profile of Fornax, default release; `dist` is what users get",
+  --profile NAME     cargo profile of Fornax, default dist, which is what `cargo xtask dist` makes and takes ten minutes to build the first
+                     time; `release` builds faster and runs slower",
     run,
 };
 
@@ -122,7 +123,7 @@ fn run(args: &[String]) -> Result<()> {
         rate: args.number("--rate", 5000.0)?,
         pinned: measure::can_pin(),
     };
-    let profile = args.text("--profile").unwrap_or("release");
+    let profile = args.text("--profile").unwrap_or("dist");
     let wanted = args.text("--guest");
     let chosen: Vec<_> = GUESTS.iter().filter(|guest| wanted.is_none_or(|wanted| wanted == guest.name)).collect();
     if chosen.is_empty() && wanted != Some(LIBRARY) {
@@ -150,7 +151,7 @@ fn run(args: &[String]) -> Result<()> {
         report::append(&section, &plan, &machine, profile)?;
     }
     if library {
-        steps.step("plugin-uppercase by the library", || by_library(&plan, &machine))?;
+        steps.step("plugin-uppercase by the library", || by_library(&plan, &machine, profile))?;
     }
     eprintln!("appended to {}", report::file().display());
     if bad > 0 { Err(format!("{bad} answers were wrong; the table says whose")) } else { Ok(()) }
@@ -159,9 +160,9 @@ fn run(args: &[String]) -> Result<()> {
 /// The row that no server is part of: a plugin called by a program that embeds Fornax, on one core.
 const LIBRARY: &str = "library";
 
-fn by_library(plan: &Plan, machine: &machine::Machine) -> Result<()> {
-    work::run(work::cargo(["build", "--release", "-p", "fornax", "--example", "execute"]).args(work::locked()))?;
-    let program = work::target().join("release/examples/execute").display().to_string();
+fn by_library(plan: &Plan, machine: &machine::Machine, profile: &str) -> Result<()> {
+    work::run(work::cargo(["build", "--profile", profile, "-p", "fornax", "--example", "execute"]).args(work::locked()))?;
+    let program = demo::program(profile).with_file_name("examples").join("execute").display().to_string();
     let plugin = guests::directory().join("plugin-uppercase.wasm").display().to_string();
     let mut rates = Vec::new();
     for round in 1..=plan.rounds {
@@ -171,7 +172,7 @@ fn by_library(plan: &Plan, machine: &machine::Machine) -> Result<()> {
         eprintln!("  round {round}/{}: {rate:.0} calls/s", plan.rounds);
         rates.push(rate);
     }
-    report::library(rates, plan, machine)
+    report::library(rates, plan, machine, profile)
 }
 
 fn section(guest: &Guest, peers: &[Peer], plan: &Plan) -> Result<Section> {

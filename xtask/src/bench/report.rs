@@ -102,14 +102,14 @@ pub(super) fn append(section: &Section, plan: &Plan, machine: &Machine, profile:
 
 /// The row without a server: calls a second by the library on one core.
 #[expect(clippy::print_stdout, reason = "the figure is this command's data")]
-pub(super) fn library(rates: Vec<f64>, plan: &Plan, machine: &Machine) -> Result<()> {
+pub(super) fn library(rates: Vec<f64>, plan: &Plan, machine: &Machine, profile: &str) -> Result<()> {
     let rate = median(rates);
     println!("\nplugin-uppercase by the library, a fresh instance a call, one core: {rate:.0} calls/s ({:.2} µs)", 1e6 / rate);
     keep(&json!({
         "date": machine.date,
         "commit": machine.commit,
         "machine": { "cpu": machine.cpu, "cores": machine.cores, "kernel": machine.kernel },
-        "profile": "release",
+        "profile": profile,
         "guest": "plugin-uppercase by the library",
         "rounds": plan.rounds,
         "seconds": plan.seconds,
