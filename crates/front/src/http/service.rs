@@ -220,7 +220,7 @@ impl Service {
             Err(error) => return refuse(&error, RequestId::next(), None),
         };
         let (id, admitted) = (call.id, call.deadline.admitted_at);
-        let result = module.handler.handle(call).await;
+        let result = module.answer(call).await;
         if let Some(error) = fault.and_then(|fault| fault.error()) {
             // Whatever the guest made of the broken body, the client is to blame.
             return refuse(&error, id, Some(admitted));
