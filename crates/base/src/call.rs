@@ -34,6 +34,8 @@ pub struct Via {
     pub route: Option<Arc<Route>>,
     /// The other end of the connection.
     pub peer: Option<SocketAddr>,
+    /// The body came in chunks: that is said in a field of the connection's own, which is not passed on.
+    pub in_chunks: bool,
 }
 
 /// What goes into a guest.

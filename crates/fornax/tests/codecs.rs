@@ -213,3 +213,39 @@ fn a_client_that_leaves_ends_its_program() {
         wait_until(&format!("{name} has ended"), SOON, || in_flight(0));
     }
 }
+
+#[test]
+fn fields_a_connection_needs_are_nobody_elses() {
+    let app = app("").module("shown", "ignis-json", "codec = \"ignis\"").route("/shown", "shown", "");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let hops = [
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("proxy-authorization", "Basic c2VjcmV0"),
+        ("upgrade", "websocket"),
+    ];
+    for more in [&[][..], &[("connection", "keep-alive")], &[("connection", "x-named"), ("te", "trailers")]] {
+        let fields = [&hops[..], &[("x-other", "1")], more].concat();
+        let response = client.request("POST", "/wasio/", &fields, Body::Chunked(vec![b"one".to_vec(), b"two".to_vec()]));
+        let said: Value = serde_json::from_slice(&response.body).expect("JSON");
+        let mut names: Vec<_> = said["headers"].as_object().expect("fields").keys().map(String::as_str).collect();
+        names.retain(|name| *name != "host");
+        assert_eq!(names, ["x-other"], "{more:?}");
+        assert_eq!(said["body"], json!("onetwo"));
+        if testkit::built("ignis-json").is_none() {
+            continue;
+        }
+        let ask = |client: &mut Client, body| -> Value {
+            serde_json::from_slice(&client.request("POST", "/shown", &fields, body).body).expect("JSON")
+        };
+        let chunked = ask(&mut client, Body::Chunked(vec![b"one".to_vec()]));
+        assert_eq!(
+            (&chunked["transfer_encoding"], &chunked["content_length"]),
+            (&json!(["chunked"]), &json!(-1)),
+            "{more:?}: {chunked}"
+        );
+        let whole = ask(&mut client, Body::Length(b"one".to_vec()));
+        assert_eq!((&whole["transfer_encoding"], &whole["content_length"]), (&Value::Null, &json!(3)), "{more:?}: {whole}");
+    }
+}

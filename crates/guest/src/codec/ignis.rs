@@ -22,7 +22,7 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     message.bytes(1, head.method.as_str().as_bytes());
     write_fields(&mut message, 2, &head.headers);
     message.bytes(3, &body);
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    let chunked = request.via.in_chunks;
     message.int(4, if chunked { -1 } else { i64::try_from(body.len()).unwrap_or(i64::MAX) });
     if chunked {
         let mut encodings = Writer::default();

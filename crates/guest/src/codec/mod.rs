@@ -214,7 +214,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let via = Via { route: None, peer: Some("192.0.2.7:5000".parse().expect("an address")) };
+        let via = Via { peer: Some("192.0.2.7:5000".parse().expect("an address")), ..Via::default() };
         test(&Request { head: &head, via: &via })
     }
 
