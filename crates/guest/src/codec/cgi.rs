@@ -5,7 +5,7 @@ use base::{Body, Command, Entry, Error, Input, Kind, Reply, Stdio};
 use bytes::Bytes;
 use http::{Response, header};
 
-use super::{Codec, Fields, Request, bad_response, stdout_of};
+use super::{Codec, Fields, Request, bad_response, shown, stdout_of};
 
 pub(super) const CODEC: Codec = Codec { name: "cgi", entry: Entry::Run, request, response };
 
@@ -81,7 +81,7 @@ fn response(reply: Reply) -> Result<Response<Body>, Error> {
             break;
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return Err(bad_response(format!("a line that is no field: `{}`", String::from_utf8_lossy(line).escape_debug())));
+            return Err(bad_response(format!("a line that is no field: `{}`", shown(line))));
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"status") {
@@ -90,8 +90,8 @@ fn response(reply: Reply) -> Result<Response<Body>, Error> {
             fields.add(name, value)?;
         }
     }
-    let redirects = fields.0.contains_key(header::LOCATION);
-    if status.is_none() && !redirects && !fields.0.contains_key(header::CONTENT_TYPE) {
+    let redirects = fields.has(&header::LOCATION);
+    if status.is_none() && !redirects && !fields.has(&header::CONTENT_TYPE) {
         return Err(bad_response("none of the fields Content-Type, Location and Status (RFC 3875, 6.2)"));
     }
     let status = status.unwrap_or(if redirects { 302 } else { 200 });
