@@ -189,6 +189,7 @@ fn of_plugins() -> Vec<Attack> {
         allocator("input=1", 502, "trap"),
         allocator("input=12", 502, "trap"),
         allocator("input=123", 502, "trap"),
+        Attack { log: &["no memory for its input"], ..allocator("input=1234", 502, "trap") },
         allocator("input=12345", 504, "cpu-limit"),
         Attack { log: STACK, ..allocator("input=123456", 502, "trap") },
         Attack { limits: Some(PATIENT), ..allocator("input=1234567", 502, "memory-limit") },
