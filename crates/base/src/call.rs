@@ -55,7 +55,7 @@ pub enum Input {
 pub struct Command {
     /// Arguments behind the module's own.
     pub args: Vec<String>,
-    /// Variables beside the module's own, which they override.
+    /// Variables beside the module's own, which go before them.
     pub env: Vec<(String, String)>,
     /// Standard input and output.
     pub stdio: Stdio,
