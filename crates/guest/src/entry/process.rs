@@ -243,7 +243,7 @@ fn free(
 
 /// What a plugin is told of the world: a number that differs from call to call, and the time.
 fn environment() -> String {
-    let seed = getrandom::u64().unwrap_or_default() >> 1;
+    let seed = rand::random::<u64>() >> 1;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!(r#"{{"random_seed":{seed},"timestamp":{}}}"#, now.as_nanos())
 }
