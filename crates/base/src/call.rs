@@ -34,6 +34,8 @@ pub struct Via {
     pub route: Option<Arc<Route>>,
     /// The other end of the connection.
     pub peer: Option<SocketAddr>,
+    /// The body came in chunks: that is said in a field of the connection's own, which is not passed on.
+    pub in_chunks: bool,
 }
 
 /// What goes into a guest.
@@ -53,7 +55,7 @@ pub enum Input {
 pub struct Command {
     /// Arguments behind the module's own.
     pub args: Vec<String>,
-    /// Variables beside the module's own, which they override.
+    /// Variables beside the module's own, which go before them.
     pub env: Vec<(String, String)>,
     /// Standard input and output.
     pub stdio: Stdio,

@@ -1,10 +1,14 @@
 //! A published module as the road sees it.
 
+use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use crate::{Call, Digest, Error, Limits, ModuleId, ModuleMetrics, Reply, Tenant};
+use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Reply, Tenant};
 
 /// A future that can be polled in a connection's task and moved to another thread.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -80,6 +84,26 @@ pub struct ModuleVersion {
     pub handler: Arc<dyn Handler>,
     /// Where its calls are counted.
     pub metrics: Arc<ModuleMetrics>,
+}
+
+impl ModuleVersion {
+    /// Has the module answer a call of it. What panics meanwhile, in any part of the road between here and the guest, fails this
+    /// call only: whoever called, such as a connection, goes on.
+    ///
+    /// # Errors
+    ///
+    /// As the [`Handler`] says; [`Kind::Internal`] where it panicked.
+    pub async fn answer(&self, call: Call) -> Result<Reply, Error> {
+        let panicked = |_: Box<dyn Any + Send>| {
+            Error::new(Kind::Internal, "the server failed in this call").internal("what handles the module's calls panicked")
+        };
+        let mut answer = catch_unwind(AssertUnwindSafe(|| self.handler.handle(call))).map_err(panicked)?;
+        // One that panicked is not polled again, only dropped.
+        poll_fn(|cx| {
+            catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))).unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic))))
+        })
+        .await
+    }
 }
 
 impl fmt::Debug for ModuleVersion {

@@ -228,7 +228,7 @@ impl Route {
                     .unwrap_or(&many[0])
             }
         };
-        let via = Via { route: Some(Arc::clone(self)), peer };
+        let via = Via { route: Some(Arc::clone(self)), peer, ..Via::default() };
         Picked::Module(Routed { module: Arc::clone(&chosen.module), entry: chosen.entry, via })
     }
 }

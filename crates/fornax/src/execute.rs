@@ -63,7 +63,7 @@ impl Server {
         let began = Instant::now();
         let call = self.admit(Routed { module: Arc::clone(&module), entry, via: Via::default() }, input, limits).await?;
         let root = Arc::clone(&call.root);
-        let reply = module.handler.handle(call).await?;
+        let reply = module.answer(call).await?;
         let (output, code) = guest::output_of(reply, &module.limits).await?;
         Ok(Step { module: name, output, code, took: began.elapsed(), cpu: root.computed() })
     }
@@ -99,7 +99,7 @@ impl Server {
         let module = module.ok_or_else(|| Error::new(Kind::Internal, "no module"))?;
         let routed = Routed { module: Arc::clone(&module), entry: Entry::Run, via: Via::default() };
         let call = self.admit(routed, Input::Command(command), limits).await?;
-        match module.handler.handle(call).await? {
+        match module.answer(call).await? {
             Reply::Command(exit) => Ok(exit),
             _ => Err(Error::new(Kind::Internal, "the program gave another's reply")),
         }

@@ -1,5 +1,8 @@
 //! What codecs make of requests and of answers, right and wrong, with programs by hand.
 
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -212,4 +215,82 @@ fn a_client_that_leaves_ends_its_program() {
         drop(leaver);
         wait_until(&format!("{name} has ended"), SOON, || in_flight(0));
     }
+}
+
+#[test]
+fn fields_a_connection_needs_are_nobody_elses() {
+    let app = app("").module("shown", "ignis-json", "codec = \"ignis\"").route("/shown", "shown", "");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let hops = [
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("proxy-authorization", "Basic c2VjcmV0"),
+        ("upgrade", "websocket"),
+    ];
+    for more in [&[][..], &[("connection", "keep-alive")], &[("connection", "x-named"), ("te", "trailers")]] {
+        let fields = [&hops[..], &[("x-other", "1")], more].concat();
+        let response = client.request("POST", "/wasio/", &fields, Body::Chunked(vec![b"one".to_vec(), b"two".to_vec()]));
+        let said: Value = serde_json::from_slice(&response.body).expect("JSON");
+        let mut names: Vec<_> = said["headers"].as_object().expect("fields").keys().map(String::as_str).collect();
+        names.retain(|name| *name != "host");
+        assert_eq!(names, ["x-other"], "{more:?}");
+        assert_eq!(said["body"], json!("onetwo"));
+        if testkit::built("ignis-json").is_none() {
+            continue;
+        }
+        let ask = |client: &mut Client, body| -> Value {
+            serde_json::from_slice(&client.request("POST", "/shown", &fields, body).body).expect("JSON")
+        };
+        let chunked = ask(&mut client, Body::Chunked(vec![b"one".to_vec()]));
+        assert_eq!(
+            (&chunked["transfer_encoding"], &chunked["content_length"]),
+            (&json!(["chunked"]), &json!(-1)),
+            "{more:?}: {chunked}"
+        );
+        let whole = ask(&mut client, Body::Length(b"one".to_vec()));
+        assert_eq!((&whole["transfer_encoding"], &whole["content_length"]), (&Value::Null, &json!(3)), "{more:?}: {whole}");
+    }
+}
+
+#[test]
+fn heads_have_a_limit_and_the_connection_goes_on() {
+    let app = app("");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let many: String = (0..25_000).map(|n| format!("x-{n}:\n")).collect();
+    let large = format!("x-large: {}\n", "x".repeat(128 << 10));
+    let listed = format!("Connection: {}\n", "a,".repeat(1 << 20));
+    for fields in [many, large, listed] {
+        let response = post(&mut client, "/cgi/", format!("Status: 200\n{fields}\nbody").as_bytes());
+        assert_eq!((response.status, response.header("connection")), (502, None), "{}", response.text());
+        let error: Value = serde_json::from_slice(&response.body).expect("JSON");
+        assert_eq!((&error["type"], error["request"].as_str().map(str::len)), (&json!("bad-response"), Some(16)), "{error}");
+        assert_eq!(post(&mut client, "/cgi/", b"Status: 200\n\nbody").text(), "body");
+    }
+    let fits: String = (0..500).map(|n| format!("x-{n}: 1\n")).collect();
+    assert_eq!(post(&mut client, "/cgi/", format!("Status: 200\n{fits}\nbody").as_bytes()).text(), "body");
+}
+
+#[test]
+fn what_is_read_from_a_socket_is_all_there_and_its_end_is_said() {
+    let sent: Vec<u8> = (0..5000_u32).flat_map(|n| format!("{n} ").into_bytes()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("a bound socket");
+    let served = sent.clone();
+    let server = thread::spawn(move || {
+        for _ in 0..2 {
+            listener.accept().expect("a connection").0.write_all(&served).expect("sent");
+        }
+    });
+    let given = format!("codec = \"ignis\"\noutbound = [\"tcp://{address}\"]\nlimits = {{ cpu = \"10s\" }}");
+    let app = App::new().module("socket", "ignis-host-socket", &given).route("/socket", "socket", "");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    // A buffer that is smaller than what the guest asks for: what does not fit stays in the socket.
+    let response = client.get(&format!("/socket?address={address}&room=1000"));
+    assert_eq!((response.status, response.body == sent), (200, true), "{} bytes of {}", response.body.len(), sent.len());
+    let steps = client.get(&format!("/socket?address={address}&steps")).text();
+    assert!(steps.ends_with("{\"error\":\"EOF\"}\n{}\n"), "{steps}");
+    server.join().expect("it served");
 }

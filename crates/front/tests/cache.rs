@@ -472,3 +472,20 @@ fn the_least_wanted_answers_make_room() {
     assert_eq!((client.get("/0").text(), client.get("/99").text()), ("call 1".to_owned(), "call 100".to_owned()));
     assert_eq!(client.get("/50").text(), "call 101");
 }
+
+#[test]
+fn a_host_that_panics_fails_that_call_only() {
+    let guest = Guest::new(|request, _| match request.uri().path() {
+        "/panic" => panic!("as a bug of the host would"),
+        _ => Ok(response(200, &[], "fine")),
+    });
+    let server = Server::start(&guest);
+    let mut client = server.client();
+    for method in ["GET", "POST"] {
+        let failed = client.request(method, "/panic", &[], testkit::Body::None);
+        assert_eq!((failed.status, failed.header("connection")), (500, None), "{}", failed.text());
+        assert!(failed.text().contains(r#""type":"internal""#), "{}", failed.text());
+        assert_eq!(client.get("/").text(), "fine", "on the same connection");
+        assert_eq!(server.tenant.in_flight(), 0);
+    }
+}

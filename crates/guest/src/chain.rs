@@ -97,7 +97,7 @@ async fn step(link: &Link, call: &mut Call, input: Bytes) -> Result<Step, Error>
     let target = Routed { module: Arc::clone(&link.module), entry: link.entry, via: Via::default() };
     let (began, computed) = (Instant::now(), call.root.computed());
     let step = call.step(target, input_for(link.entry, input)?)?;
-    let (output, code) = output_of(link.module.handler.handle(step).await?, &link.module.limits).await?;
+    let (output, code) = output_of(link.module.answer(step).await?, &link.module.limits).await?;
     let cpu = call.root.computed().saturating_sub(computed);
     Ok(Step { module: Arc::clone(&link.module.name), output, code, took: began.elapsed(), cpu })
 }

@@ -29,7 +29,7 @@ const HOSTCALL_BYTES_MAX: usize = 8 << 20;
 /// Random bytes a guest may ask for at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// One set of HTTP fields, counted as they sit in memory.
-const FIELDS_BYTES_MAX: usize = 128 << 10;
+pub(crate) const FIELDS_BYTES_MAX: usize = 128 << 10;
 
 /// What every instance of one prepared module is given.
 pub(crate) struct Equipment {

@@ -51,9 +51,12 @@ impl Budget {
 
     /// Takes one request, or socket, and a place among those at once; none where the budget is used up.
     pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.left = self.left.checked_sub(1)?;
+        let left = self.left.checked_sub(1)?;
         let at_once = self.at_once.get_or_insert_with(|| Arc::new(Semaphore::new(self.concurrent as usize)));
-        Arc::clone(at_once).try_acquire_owned().ok()
+        let place = Arc::clone(at_once).try_acquire_owned().ok()?;
+        // What is refused costs nothing.
+        self.left = left;
+        Some(place)
     }
 }
 
@@ -186,5 +189,22 @@ pub(crate) fn wasi_body_error(error: BodyError) -> Error {
         BodyError::TooLarge => Error::HttpRequestBodySize(None),
         BodyError::Timeout => Error::ConnectionReadTimeout,
         BodyError::Broken(_) | BodyError::GuestEnded => Error::ConnectionTerminated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_costs_nothing() {
+        let mut budget = Budget { left: 2, concurrent: 1, at_once: None };
+        let place = budget.take().expect("the first");
+        for _ in 0..3 {
+            assert!(budget.take().is_none(), "one at once");
+        }
+        drop(place);
+        drop(budget.take().expect("the second"));
+        assert!(budget.take().is_none(), "two in all");
     }
 }

@@ -26,15 +26,24 @@ impl HostLog {
         std::mem::take(&mut self.text)
     }
 
-    fn push(&mut self, line: &str) -> wasmtime::Result<()> {
-        if (self.text.len() + 1 + line.len()) as u64 > self.active.module.limits.buffer_bytes {
-            self.active.meter.note_output_over();
-            wasmtime::bail!("more output than the limit");
-        }
+    /// Looks at the length before the text is mended, which makes it up to three times as long and copies it.
+    fn push(&mut self, line: &[u8]) -> wasmtime::Result<()> {
+        self.check(line.len())?;
+        let line = String::from_utf8_lossy(line);
+        self.check(line.len())?;
         if std::mem::replace(&mut self.has_lines, true) {
             self.text.push('\n');
         }
-        self.text.push_str(line);
+        self.text.push_str(&line);
+        Ok(())
+    }
+
+    /// Whether a line of `len` bytes fits.
+    fn check(&self, len: usize) -> wasmtime::Result<()> {
+        if (self.text.len() + 1 + len) as u64 > self.active.module.limits.buffer_bytes {
+            self.active.meter.note_output_over();
+            wasmtime::bail!("more output than the limit");
+        }
         Ok(())
     }
 }
@@ -51,6 +60,5 @@ pub(crate) fn define(linker: &mut Linker<State>, name: &str) -> wasmtime::Result
 /// A line of output. Text that is not UTF-8 is mended; bytes outside of the guest's memory end it.
 fn log(mut caller: Caller<'_, State>, at: u32, len: u32) -> wasmtime::Result<()> {
     let (memory, state) = Memory::of(&mut caller)?;
-    let line = String::from_utf8_lossy(memory.bytes(at, len)?);
-    state.core().log.push(&line)
+    state.core().log.push(memory.bytes(at, len)?)
 }

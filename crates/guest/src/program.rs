@@ -54,8 +54,8 @@ impl Program {
     pub(crate) fn of_command(command: Command, active: &Arc<Active>) -> Self {
         let equipment = &active.equipment;
         let mut env = equipment.env.clone();
-        env.retain(|(name, _)| !command.env.iter().any(|(other, _)| other == name));
-        env.extend(command.env);
+        // What the operator says goes before what a client may say.
+        env.extend(command.env.into_iter().filter(|(name, _)| !equipment.env.iter().any(|(other, _)| other == name)));
         let mut args = equipment.args.clone();
         if args.is_empty() {
             // By convention the first argument is the program's name, and programs look.

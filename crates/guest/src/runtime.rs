@@ -11,6 +11,7 @@ use wasmtime::ResourcesRequired;
 use crate::codec::{self, Codec};
 use crate::engine::{EngineKind, Engines, MEMORIES_PER_GUEST, PLACES_OF_UNKNOWN, PoolSize, TABLES_PER_GUEST};
 use crate::entry::{ENTRIES, Linked};
+use crate::ignis;
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
@@ -103,7 +104,8 @@ pub struct Prepared {
     pub handler: Arc<dyn Handler>,
     /// The ways it can be called.
     pub entries: Vec<Entry>,
-    /// Places in the pool one instance takes: more than one for a component with several memories or many tables.
+    /// Places in the pool one instance takes: more than one for a component with several memories or many tables, and for a module
+    /// whose allocator the host may run beside it.
     pub places: u32,
 }
 
@@ -160,6 +162,10 @@ impl Runtime {
             }
             Code::Core(core) => (Linked::Core(self.linkers.link_core(core, io)?), Some(core.resources_required())),
         };
+        let stacks = match &code {
+            Code::Component(_) => 1,
+            Code::Core(core) => ignis::stacks(core),
+        };
         let equipment = Arc::new(Equipment {
             engine: self.engines.get(scan.engine).clone(),
             env: module.env,
@@ -177,7 +183,8 @@ impl Runtime {
                 handlers.push((ty.entry, prepare(&linked, &equipment, &self.core)?));
             }
         }
-        let places = places(needs.as_ref());
+        // The pool has a stack for each place.
+        let places = places(needs.as_ref()).max(stacks);
         Ok(Prepared { handler: Arc::new(ByEntry { handlers, codec }), entries: scan.entries, places })
     }
 

@@ -10,6 +10,9 @@ use wasmparser::{
 use crate::engine::EngineKind;
 use crate::entry::{ENTRIES, EntryType};
 
+/// Functions and modules by which core modules used interfaces before there were components.
+const OF_2022: [&str; 4] = ["canonical_abi_realloc", "canonical_abi_free", "canonical_abi", "wasi_experimental_http"];
+
 /// What the bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scan {
@@ -84,6 +87,8 @@ struct Reader {
     is_async: bool,
     imports: Vec<String>,
     exports: Vec<String>,
+    /// The modules that a core module imports from.
+    modules: Vec<String>,
     /// Of a core module's exports, the functions.
     functions: Vec<String>,
 }
@@ -119,6 +124,11 @@ impl Reader {
                     }
                 }
             }
+            Payload::ImportSection(section) if self.depth == 1 && self.is_core => {
+                for import in section.into_imports() {
+                    self.modules.push(import?.module.to_owned());
+                }
+            }
             Payload::ExportSection(section) if self.depth == 1 && self.is_core => {
                 for export in section {
                     let export = export?;
@@ -136,6 +146,12 @@ impl Reader {
     fn finish(self) -> Result<Scan, Error> {
         if let Some(name) = self.imports.iter().chain(&self.exports).find(|name| name.contains("@0.3.0-rc")) {
             return Err(refuse(format!("the component uses `{name}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0")));
+        }
+        if let Some(name) = self.modules.iter().chain(&self.functions).find(|name| OF_2022.contains(&name.as_str())) {
+            return Err(refuse(format!(
+                "the module uses `{name}`, how interfaces were lowered in 2022. Rebuild it as a component, such as `--target \
+                 wasm32-wasip2` makes"
+            )));
         }
         let has = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
         let means = |ty: &&EntryType| match self.is_core {

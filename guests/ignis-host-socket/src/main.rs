@@ -1,5 +1,5 @@
 //! Talks to a server through the host function `env.host_socket_operation`: dials `address`, writes the body of the request, reads until
-//! the other side closes or `size` bytes are there, and closes. Answers what was read; with `steps` what the host said to each step, as
+//! the other side closes or `size` bytes are there, and closes; `room` is the size of the buffer for answers. Answers what was read; with `steps` what the host said to each step, as
 //! lines of JSON. `fd` reads from a descriptor this guest never opened, `raw` sends a message as it is. Proves the function, and that a
 //! socket belongs to the instance that opened it.
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// Of the buffer for answers: base64 of what is read at once, and some more.
+/// Of the buffer for answers, where `room` says nothing: base64 of what is read at once, and some more.
 const ROOM_BYTES: usize = 128 << 10;
 
 /// Read at once.
@@ -29,12 +29,13 @@ unsafe extern "C" {
 fn main() -> ExitCode {
     fd::main(|request| {
         let (_, query) = query::split(&request.uri);
-        let mut steps = Steps::default();
+        let room = query.number("room").map_or(ROOM_BYTES, |room| room as usize);
+        let mut steps = Steps { said: String::new(), room };
         let read = talk(&query, &request.body, &mut steps);
         match read {
-            _ if query.get("steps").is_some() => Response::text(200, steps.0),
+            _ if query.get("steps").is_some() => Response::text(200, steps.said),
             Some(read) => Response::text(200, read),
-            None => Response::text(502, steps.0),
+            None => Response::text(502, steps.said),
         }
     })
 }
@@ -61,29 +62,39 @@ fn talk(query: &Query, body: &[u8], steps: &mut Steps) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     while read.len() < size {
         let wanted = READ_BYTES.min(size - read.len());
-        let answer = steps.take(&json!({ "operation": "read", "fd": fd, "size": wanted }).to_string())?;
-        match answer["bytes_read"].as_u64()? {
-            0 => break,
-            _ => read.extend(STANDARD.decode(answer["data"].as_str()?).ok()?),
+        let answer = steps.ask(&json!({ "operation": "read", "fd": fd, "size": wanted }).to_string())?;
+        match answer["error"].as_str() {
+            Some("EOF") => break,
+            Some(_) => return None,
+            None => read.extend(STANDARD.decode(answer["data"].as_str()?).ok()?),
         }
     }
     steps.take(&json!({ "operation": "close", "fd": fd }).to_string())?;
     Some(read)
 }
 
-/// What the host said so far, a line each.
-#[derive(Default)]
-struct Steps(String);
+/// A conversation with the host.
+struct Steps {
+    /// What the host said so far, a line each.
+    said: String,
+    /// Of the buffer for answers.
+    room: usize,
+}
 
 impl Steps {
     /// One operation; none where the host says that it failed.
     fn take(&mut self, operation: &str) -> Option<Value> {
-        let mut answer = vec![0; ROOM_BYTES];
+        self.ask(operation).filter(|answer| answer.get("error").is_none())
+    }
+
+    /// One operation; none where the host says nothing.
+    fn ask(&mut self, operation: &str) -> Option<Value> {
+        let mut answer = vec![0; self.room];
         // SAFETY: both are buffers of the lengths that are given.
         let length = unsafe { host_socket_operation(operation.as_ptr(), operation.len(), answer.as_mut_ptr(), answer.len()) };
         let answer = usize::try_from(length).ok().and_then(|length| answer.get(..length)).unwrap_or_default();
         // Writing to a String does not fail.
-        let _ = writeln!(self.0, "{}", String::from_utf8_lossy(answer));
-        serde_json::from_slice(answer).ok().filter(|answer: &Value| answer.get("error").is_none())
+        let _ = writeln!(self.said, "{}", String::from_utf8_lossy(answer));
+        serde_json::from_slice(answer).ok()
     }
 }

@@ -174,6 +174,29 @@ fn a_release_candidate_of_the_next_generation() {
 }
 
 #[test]
+fn a_module_of_the_lowering_of_2022() {
+    let app = App::new();
+    let export =
+        |name: &str| format!(r#"(module (memory (export "memory") 1) (func (export "_start")) (func (export "{name}")))"#);
+    let import = |from: &str, name: &str| {
+        format!(r#"(module (import "{from}" "{name}" (func)) (memory (export "memory") 1) (func (export "_start")))"#)
+    };
+    for (file, text, named) in [
+        ("realloc", export("canonical_abi_realloc"), "canonical_abi_realloc"),
+        ("free", export("canonical_abi_free"), "canonical_abi_free"),
+        ("http", import("wasi_experimental_http", "req"), "wasi_experimental_http"),
+        ("abi", import("canonical_abi", "resource_drop_x"), "canonical_abi"),
+    ] {
+        app.file(&format!("{file}.wasm"), &component(&text));
+        let sentence = format!(
+            "module `{file}` (DIR/{file}.wasm): the module uses `{named}`, how interfaces were lowered in 2022. Rebuild it as a \
+             component, such as `--target wasm32-wasip2` makes"
+        );
+        assert_refused(&run(app.folder(), &[&format!("{file}.wasm")]), &sentence);
+    }
+}
+
+#[test]
 fn apps_that_cannot_be_read() {
     let app = App::new();
     let source = guest("hello-wasip2");

@@ -137,6 +137,9 @@ fn of_programs() -> Vec<Attack> {
             ..Attack::new("hostile-run-stderr", WASIO, End::Answered("ok\n"))
         },
     ];
+    let hungry = |query, told| Attack { query, ..Attack::new("hostile-run-hungry-allocator", WASIO, End::Answered(told)) };
+    attacks.push(hungry("again", "runs 1, told something, inside nothing\n"));
+    attacks.push(hungry("nothing", "runs 1, told nothing, inside nothing\n"));
     for codec in [WASIO, IGNIS, CGI] {
         attacks.push(Attack { log: &["exit code 3"], ..Attack::new("hostile-run-exit", codec, End::Refused(502, "guest-exit")) });
         let flood = Attack::new("hostile-run-flood", codec, End::Refused(502, "output-limit"));
@@ -147,9 +150,28 @@ fn of_programs() -> Vec<Attack> {
 
 /// Answers no codec may pass on.
 fn of_answers() -> Vec<Attack> {
-    let ignis = ["ignis-damaged", "ignis-cut", "ignis-status", "ignis-informational", "ignis-value", "ignis-name"];
-    // The last has only framing, and RFC 3875 wants one of three fields.
-    let cgi = ["cgi-status", "cgi-words", "cgi-value", "cgi-name", "cgi-colon", "cgi-endless", "cgi-framing"];
+    let ignis = [
+        "ignis-damaged",
+        "ignis-cut",
+        "ignis-status",
+        "ignis-informational",
+        "ignis-value",
+        "ignis-name",
+        "ignis-fields",
+        "ignis-large",
+    ];
+    // That with nothing but framing lacks one of three fields that RFC 3875 wants.
+    let cgi = [
+        "cgi-status",
+        "cgi-words",
+        "cgi-value",
+        "cgi-name",
+        "cgi-colon",
+        "cgi-endless",
+        "cgi-framing",
+        "cgi-fields",
+        "cgi-large",
+    ];
     let answer = |codec, query, end| Attack { query, ..Attack::new("hostile-run-bad-answer", codec, end) };
     let refused = |codec| move |query| answer(codec, query, End::Refused(502, "bad-response"));
     // The server frames an answer, whatever the guest says.
@@ -167,6 +189,7 @@ fn of_plugins() -> Vec<Attack> {
         allocator("input=1", 502, "trap"),
         allocator("input=12", 502, "trap"),
         allocator("input=123", 502, "trap"),
+        Attack { log: &["no memory for its input"], ..allocator("input=1234", 502, "trap") },
         allocator("input=12345", 504, "cpu-limit"),
         Attack { log: STACK, ..allocator("input=123456", 502, "trap") },
         Attack { limits: Some(PATIENT), ..allocator("input=1234567", 502, "memory-limit") },

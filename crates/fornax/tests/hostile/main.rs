@@ -188,3 +188,32 @@ fn a_memory_bomb_fails_alone() {
     });
     neighbour.was_answered_within(NEIGHBOUR_WITHIN);
 }
+
+/// A plugin that logs nearly all of its memory at once, which is no text.
+const LOGS_ITSELF: &str = r#"(module
+    (import "host" "log" (func $log (param i32 i32)))
+    (memory (export "memory") 1920)
+    (func (export "process") (param i32 i32 i32 i32) (result i32)
+      (memory.fill (i32.const 0) (i32.const 0xff) (i32.const 125829120))
+      (call $log (i32.const 0) (i32.const 125829120))
+      (i32.const 0)))"#;
+
+#[test]
+fn a_line_over_the_limit_is_never_copied() {
+    const LINE_BYTES: u64 = 120 << 20;
+    let _alone = alone();
+    let app = App::new()
+        .tables("[[module]]\nname = \"plugin\"\nsource = \"plugin.wasm\"\nlimits = { memory = \"128MiB\", cpu = \"10s\" }");
+    app.file("plugin.wasm", &wat::parse_str(LOGS_ITSELF).expect("a module"));
+    let app = app.module("hello", "hello-wasip2", "").route("/hello", "hello", "").route("/plugin", "plugin", "");
+    let server = Fornax::run(PROGRAM, app.write(), &[]);
+    assert_eq!(server.client().get("/hello").status, 200);
+    server.forget_rss_peak();
+    let before = server.rss_peak_bytes();
+    let response = server.client().get("/plugin");
+    assert_eq!(response.status, 502, "{}", response.text());
+    assert!(response.text().contains(r#""type":"output-limit""#), "{}", response.text());
+    let grown = server.rss_peak_bytes().saturating_sub(before);
+    note(&format!("a line of {} MiB: {} MiB more", LINE_BYTES >> 20, grown >> 20));
+    assert!(grown <= LINE_BYTES + KEPT_BYTES_MAX, "it took {grown} bytes");
+}

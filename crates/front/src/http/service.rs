@@ -200,16 +200,14 @@ impl Service {
         }
     }
 
-    async fn call(&self, routed: Routed, mut request: Request<RequestBody>) -> Answered {
+    async fn call(&self, mut routed: Routed, mut request: Request<RequestBody>) -> Answered {
         let module = Arc::clone(&routed.module);
         let refuse = |error: &Error, id, admitted: Option<Instant>| {
             let waited = admitted.map_or(Duration::ZERO, |at| at.elapsed());
             Answered { response: self.refuse_call(error, id, &module, waited), by_guest: false }
         };
-        let headers = request.headers_mut();
-        if headers.contains_key(header::CONNECTION) || headers.contains_key(header::TE) {
-            strip_hop_by_hop(headers);
-        }
+        routed.via.in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
+        strip_hop_by_hop(request.headers_mut());
         let fault = (!request.body().is_end_stream()).then(Arc::<BodyFault>::default);
         let request = request.map(|body| match &fault {
             Some(fault) => limit_body(body, module.limits.body_bytes, BODY_IDLE, fault),
@@ -220,7 +218,7 @@ impl Service {
             Err(error) => return refuse(&error, RequestId::next(), None),
         };
         let (id, admitted) = (call.id, call.deadline.admitted_at);
-        let result = module.handler.handle(call).await;
+        let result = module.answer(call).await;
         if let Some(error) = fault.and_then(|fault| fault.error()) {
             // Whatever the guest made of the broken body, the client is to blame.
             return refuse(&error, id, Some(admitted));

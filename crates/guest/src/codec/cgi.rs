@@ -5,7 +5,7 @@ use base::{Body, Command, Entry, Error, Input, Kind, Reply, Stdio};
 use bytes::Bytes;
 use http::{Response, header};
 
-use super::{Codec, Fields, Request, bad_response, stdout_of};
+use super::{Codec, Fields, Request, bad_response, shown, stdout_of};
 
 pub(super) const CODEC: Codec = Codec { name: "cgi", entry: Entry::Run, request, response };
 
@@ -53,12 +53,18 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     if let Some(value) = head.headers.get(header::CONTENT_TYPE) {
         set("CONTENT_TYPE", String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
-    for name in head.headers.keys().filter(|name| !WITHHELD.contains(&name.as_str())) {
+    for name in head.headers.keys().filter(|name| is_passed_on(name.as_str())) {
         let values: Vec<_> = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         let separator = if *name == header::COOKIE { "; " } else { ", " };
         set(&format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_")), values.join(separator));
     }
     Ok(Input::Command(Command { args: Vec::new(), env, stdio: Stdio::Buffered(body) }))
+}
+
+/// `X-A` and `X_A` would be one variable, and who checks the first may be shown the second: so the second is left out, as other
+/// servers do.
+fn is_passed_on(name: &str) -> bool {
+    !WITHHELD.contains(&name) && !name.contains('_')
 }
 
 fn decoded(path: &str) -> String {
@@ -81,7 +87,7 @@ fn response(reply: Reply) -> Result<Response<Body>, Error> {
             break;
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return Err(bad_response(format!("a line that is no field: `{}`", String::from_utf8_lossy(line).escape_debug())));
+            return Err(bad_response(format!("a line that is no field: `{}`", shown(line))));
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"status") {
@@ -90,8 +96,8 @@ fn response(reply: Reply) -> Result<Response<Body>, Error> {
             fields.add(name, value)?;
         }
     }
-    let redirects = fields.0.contains_key(header::LOCATION);
-    if status.is_none() && !redirects && !fields.0.contains_key(header::CONTENT_TYPE) {
+    let redirects = fields.has(&header::LOCATION);
+    if status.is_none() && !redirects && !fields.has(&header::CONTENT_TYPE) {
         return Err(bad_response("none of the fields Content-Type, Location and Status (RFC 3875, 6.2)"));
     }
     let status = status.unwrap_or(if redirects { 302 } else { 200 });
@@ -124,8 +130,14 @@ mod tests {
 
     #[test]
     fn the_head_is_in_the_environment() {
-        let fields =
-            [("content-type", "text/plain"), ("x-two", "1"), ("x-two", "2"), ("proxy", "evil"), ("authorization", "secret")];
+        let fields = [
+            ("content-type", "text/plain"),
+            ("x-two", "1"),
+            ("x-two", "2"),
+            ("x_two", "3"),
+            ("proxy", "evil"),
+            ("authorization", "secret"),
+        ];
         let input = with_request("POST", "/a%20b/c?x=1&y", &fields, |head| request(head, Bytes::from_static(b"body")));
         let Ok(Input::Command(Command { env, stdio: Stdio::Buffered(stdin), .. })) = input else { panic!("a command") };
         assert_eq!(stdin, "body");

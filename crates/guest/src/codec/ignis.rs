@@ -22,7 +22,7 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     message.bytes(1, head.method.as_str().as_bytes());
     write_fields(&mut message, 2, &head.headers);
     message.bytes(3, &body);
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    let chunked = request.via.in_chunks;
     message.int(4, if chunked { -1 } else { i64::try_from(body.len()).unwrap_or(i64::MAX) });
     if chunked {
         let mut encodings = Writer::default();
@@ -82,7 +82,7 @@ pub(crate) fn decode_request(bytes: &[u8]) -> Option<http::Request<Bytes>> {
         };
     }
     let mut request = builder.body(body).ok()?;
-    *request.headers_mut() = fields.0;
+    *request.headers_mut() = fields.into_map();
     Some(request)
 }
 
@@ -135,7 +135,7 @@ fn decode(bytes: &Bytes) -> Result<Result<Response<Body>, Error>, Malformed> {
         }
     }
     let status = if status == 0 { 200 } else { u16::try_from(status).unwrap_or(u16::MAX) };
-    if !body.is_empty() && !fields.0.contains_key(header::CONTENT_TYPE) {
+    if !body.is_empty() && !fields.has(&header::CONTENT_TYPE) {
         // What Go's server would do with a handler that does not say.
         let sniffed = fields.add(header::CONTENT_TYPE.as_str().as_bytes(), sniff::content_type(&body).as_bytes());
         if let Err(error) = sniffed {
@@ -145,25 +145,27 @@ fn decode(bytes: &Bytes) -> Result<Result<Response<Body>, Error>, Malformed> {
     Ok(fields.response(status, body))
 }
 
-/// One entry of the map: a name and its values.
+/// One entry of the map: a name and its values. Read twice, since the name may stand behind them and they may be many.
 fn decode_field(entry: &[u8], fields: &mut Fields) -> Result<Result<(), Error>, Malformed> {
-    let (mut name, mut values) = (&[][..], Vec::new());
+    let mut name = &[][..];
     let mut message = Reader::new(entry);
     while let Some(field) = message.next()? {
-        match field {
-            (1, Value::Bytes(bytes)) => name = bytes,
-            (2, Value::Bytes(list)) => {
-                let mut list = Reader::new(list);
-                while let Some(value) = list.next()? {
-                    if let (1, Value::Bytes(value)) = value {
-                        values.push(value);
-                    }
-                }
-            }
-            _ => {}
+        if let (1, Value::Bytes(bytes)) = field {
+            name = bytes;
         }
     }
-    Ok(values.into_iter().try_for_each(|value| fields.add(name, value)))
+    let mut message = Reader::new(entry);
+    while let Some(field) = message.next()? {
+        let (2, Value::Bytes(list)) = field else { continue };
+        let mut list = Reader::new(list);
+        while let Some(value) = list.next()? {
+            let (1, Value::Bytes(value)) = value else { continue };
+            if let Err(error) = fields.add(name, value) {
+                return Ok(Err(error));
+            }
+        }
+    }
+    Ok(Ok(()))
 }
 
 #[cfg(test)]
@@ -245,5 +247,24 @@ mod tests {
         }
         let failed = response(Reply::Command(Exit { code: 3, stdout: Bytes::new() })).expect_err("refused");
         assert_eq!((failed.kind, failed.detail().as_str()), (Kind::GuestExit, "exit code 3"));
+    }
+
+    #[test]
+    fn fields_over_their_limit_are_refused_in_both_directions() {
+        let many: Vec<_> = (0..25_000).map(|n| field(&format!("X-{n}"), &["1"])).collect();
+        let empty = vec![field("X-A", &vec![""; 1 << 20])];
+        let large = vec![field("X-A", &[&"x".repeat(128 << 10)])];
+        let message = |number, entries: &[Vec<u8>]| {
+            let mut message = Writer::default();
+            message.bytes(8, b"http://a/");
+            entries.iter().for_each(|entry| message.element(number, entry));
+            message.into_bytes()
+        };
+        for entries in [many, empty, large] {
+            assert_eq!(answer(&message(4, &entries)).expect_err("refused").kind, Kind::BadResponse);
+            assert!(decode_request(&message(2, &entries)).is_none());
+        }
+        let fits = [field("X-A", &["1", "2"]), field("X-B", &["3"])];
+        assert_eq!(decode_request(&message(2, &fits)).expect("a request").headers().len(), 3);
     }
 }

@@ -4,6 +4,7 @@
 //! about an artifact says which codec it was written for, so the configuration does.
 
 mod cgi;
+mod fields;
 pub(crate) mod ignis;
 mod protobuf;
 pub(crate) mod sniff;
@@ -12,13 +13,13 @@ mod wasio;
 
 use std::sync::Arc;
 
-use base::{
-    Body, BodyError, BoxFuture, Call, Deadline, Entry, Error, Handler, Input, Kind, Limits, Reply, Via, strip_hop_by_hop,
-};
+use base::{Body, BodyError, BoxFuture, Call, Deadline, Entry, Error, Handler, Input, Kind, Limits, Reply, Via};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{Response, header};
 use http_body_util::BodyExt;
+
+pub(crate) use self::fields::Fields;
 
 /// One format.
 pub(crate) struct Codec {
@@ -165,37 +166,15 @@ fn stdout_of(reply: Reply) -> Result<Bytes, Error> {
     }
 }
 
-fn bad_response(detail: impl Into<String>) -> Error {
-    Error::new(Kind::BadResponse, "the guest answered with something that is not HTTP").internal(detail)
+/// As much of a guest's bytes as a log line is the better for.
+fn shown(bytes: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 80;
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).escape_debug().to_string();
+    if bytes.len() > SHOWN_BYTES_MAX { shown + "…" } else { shown }
 }
 
-/// Fields as a guest wrote them, checked.
-#[derive(Default)]
-struct Fields(HeaderMap);
-
-impl Fields {
-    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
-        let shown = || String::from_utf8_lossy(name).escape_debug().to_string();
-        let name = HeaderName::from_bytes(name).map_err(|_| bad_response(format!("the field name `{}`", shown())))?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| bad_response(format!("the value of the field `{name}`")))?;
-        self.0.append(name, value);
-        Ok(())
-    }
-
-    /// The answer with these fields. Framing is the server's, so what the guest says about it is left out.
-    fn response(self, status: u16, body: Bytes) -> Result<Response<Body>, Error> {
-        // Informational ones are no answer, and those above mean nothing.
-        let status = (200..600).contains(&status).then(|| StatusCode::from_u16(status).ok()).flatten();
-        let status = status.ok_or_else(|| bad_response("a status out of range"))?;
-        let mut headers = self.0;
-        strip_hop_by_hop(&mut headers);
-        headers.remove(header::CONTENT_LENGTH);
-        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let mut response = Response::new(if bodiless { Body::Empty } else { Body::from(body) });
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
-    }
+fn bad_response(detail: impl Into<String>) -> Error {
+    Error::new(Kind::BadResponse, "the guest answered with something that is not HTTP").internal(detail)
 }
 
 #[cfg(test)]
@@ -214,7 +193,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let via = Via { route: None, peer: Some("192.0.2.7:5000".parse().expect("an address")) };
+        let via = Via { peer: Some("192.0.2.7:5000".parse().expect("an address")), ..Via::default() };
         test(&Request { head: &head, via: &via })
     }
 
@@ -227,28 +206,5 @@ mod tests {
         let wrong = |given, entries: &[Entry]| name(Some(given), entries).expect_err("refused").to_string();
         assert_eq!(wrong("cgl", &[Entry::Run]), "there is no codec `cgl`; there are `ignis`, `wasio`, `cgi`, `text`");
         assert_eq!(wrong("text", &[Entry::Run]), "the codec `text` is for the entry `process`; the artifact offers `run`");
-    }
-
-    #[test]
-    fn what_is_no_http_never_becomes_a_response() {
-        for (name, value) in [("a b", "c"), ("a", "b\r\nc: d"), ("a", "b\nc"), ("a", "b\0"), ("", "b"), ("a\r\nb", "c")] {
-            let error = Fields::default().add(name.as_bytes(), value.as_bytes()).expect_err("refused");
-            assert_eq!(error.kind, Kind::BadResponse, "{name:?} {value:?}");
-        }
-        for status in [0, 100, 101, 199, 600, 65535] {
-            assert_eq!(Fields::default().response(status, Bytes::new()).expect_err("refused").kind, Kind::BadResponse);
-        }
-    }
-
-    #[test]
-    fn framing_is_the_servers() {
-        let mut fields = Fields::default();
-        for (name, value) in
-            [("content-length", "5"), ("transfer-encoding", "chunked"), ("connection", "x-a"), ("x-a", "1"), ("x-b", "2")]
-        {
-            fields.add(name.as_bytes(), value.as_bytes()).expect("a field");
-        }
-        let response = fields.response(200, Bytes::from_static(b"abc")).expect("an answer");
-        assert_eq!(response.headers().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["x-b"]);
     }
 }

@@ -48,7 +48,7 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     let route = request.via.route.as_ref();
     let payload = Payload {
         params,
-        seed: (getrandom::u64().unwrap_or_default() >> 1).cast_signed(),
+        seed: (rand::random::<u64>() >> 1).cast_signed(),
         method: request.head.method.as_str(),
         path: request.path(),
         headers: joined(&request.head.headers),

@@ -12,7 +12,7 @@ use wasmtime::{Instance, ModuleExport, Store, TypedFunc, Val, ValType};
 use crate::entry::{EntryType, Linked, wrong_input};
 use crate::execution::Guest;
 use crate::instance::Equipment;
-use crate::memory::{Memory, OutOfBounds};
+use crate::memory::Memory;
 use crate::program::Program;
 use crate::runtime::Core;
 use crate::state::{Active, State};
@@ -171,20 +171,32 @@ async fn place(
         Placement::Alloc(alloc) => {
             let alloc = function::<u32, u32>(store, instance, alloc)?;
             let input_at = alloc.call_async(&mut *store, input_len).await?;
-            write(store, instance, exports, input_at, input)?;
+            write_allocated(store, instance, exports, input_at, input)?;
             let env_at = alloc.call_async(&mut *store, env_len).await?;
-            write(store, instance, exports, env_at, env)?;
+            write_allocated(store, instance, exports, env_at, env)?;
             Ok((input_at, env_at))
         }
         Placement::Realloc(realloc) => {
             let realloc = function::<(u32, u32, u32, u32), u32>(store, instance, realloc)?;
             let input_at = realloc.call_async(&mut *store, (0, 0, 1, input_len)).await?;
-            write(store, instance, exports, input_at, input)?;
+            write_allocated(store, instance, exports, input_at, input)?;
             let env_at = realloc.call_async(&mut *store, (0, 0, 1, env_len)).await?;
-            write(store, instance, exports, env_at, env)?;
+            write_allocated(store, instance, exports, env_at, env)?;
             Ok((input_at, env_at))
         }
     }
+}
+
+/// Writes to what an allocator gave. 0 is what allocators say when they have nothing.
+fn write_allocated(
+    store: &mut Store<State>,
+    instance: &Instance,
+    exports: Exports,
+    at: u32,
+    bytes: &[u8],
+) -> wasmtime::Result<()> {
+    wasmtime::ensure!(at != 0 || bytes.is_empty(), "the plugin's allocator has no memory for its input");
+    write(store, instance, exports, at, bytes)
 }
 
 fn write(store: &mut Store<State>, instance: &Instance, exports: Exports, at: u32, bytes: &[u8]) -> wasmtime::Result<()> {
@@ -224,13 +236,14 @@ fn free(
         }
     }
     let pages = (len as u64).div_ceil(PAGE_BYTES);
-    memory.grow(store, pages).map_err(|_| OutOfBounds)?;
+    let grown = memory.grow(store, pages);
+    wasmtime::ensure!(grown.is_ok(), "the plugin's memory has no room for its input");
     Ok(u32::try_from(end)?)
 }
 
 /// What a plugin is told of the world: a number that differs from call to call, and the time.
 fn environment() -> String {
-    let seed = getrandom::u64().unwrap_or_default() >> 1;
+    let seed = rand::random::<u64>() >> 1;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!(r#"{{"random_seed":{seed},"timestamp":{}}}"#, now.as_nanos())
 }

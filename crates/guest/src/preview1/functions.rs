@@ -5,7 +5,7 @@
 
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
-use crate::preview1::errno::{Errno, answer};
+use crate::preview1::errno::{Errno, Failure, answer};
 use crate::preview1::{Io, MODULE, at_once, clock, files, paths, poll, random, readdir, sockets, strings};
 use crate::state::State;
 
@@ -35,6 +35,11 @@ fn define_of_wasmedge(linker: &mut Linker<State>, name: &str, params: usize) -> 
 /// Ends the program.
 fn exit(code: u32) -> wasmtime::Result<()> {
     Err(wasmtime_wasi::I32Exit(code.cast_signed()).into())
+}
+
+/// There are no signals: a program that gives up ends otherwise.
+fn raise(_: &mut Caller<'_, State>, _signal: u32) -> Result<(), Failure> {
+    Err(Errno::Notsup.into())
 }
 
 macro_rules! now {
@@ -120,7 +125,7 @@ functions! {
     files path_symlink(target: u32, target_len: u32, fd: u32, path: u32, len: u32) = paths::symlink;
     files path_unlink_file(fd: u32, path: u32, len: u32) = paths::unlink_file;
     waits poll_oneoff(subscriptions: u32, events: u32, count: u32, to: u32) = poll::oneoff;
-    now proc_raise(signal: u32) = sockets::raise;
+    now proc_raise(signal: u32) = raise;
     waits sched_yield() = poll::sched_yield;
     waits random_get(at: u32, len: u32) = random::get;
     now sock_accept(fd: u32, flags: u32, to: u32) = sockets::accept;

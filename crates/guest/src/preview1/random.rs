@@ -1,10 +1,14 @@
-//! Random bytes: the system's, in pieces, since a program may ask for as many as it has memory.
+//! Random bytes, in pieces, since a program may ask for as many as it has memory.
+//!
+//! They are fit for keys: the generator is the thread's, ChaCha with a key that the system gave and gives anew after every 64 KiB. So a
+//! program that asks for a few, as most do when they start, costs no system call. What one program was given tells nothing of what
+//! another is.
 
 use std::sync::Arc;
 
 use wasmtime::Caller;
 
-use crate::preview1::errno::{Errno, Failure};
+use crate::preview1::errno::Failure;
 use crate::preview1::{breathe, reach};
 use crate::state::State;
 
@@ -17,7 +21,7 @@ pub(super) async fn get(caller: &mut Caller<'_, State>, mut at: u32, mut len: u3
     loop {
         let now = len.min(PIECE_BYTES);
         let (mut memory, state) = reach(caller)?;
-        getrandom::fill(memory.bytes_mut(at, now)?).map_err(|_| Errno::Io)?;
+        rand::fill(memory.bytes_mut(at, now)?);
         len -= now;
         if len == 0 {
             return Ok(());

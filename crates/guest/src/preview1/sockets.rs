@@ -64,8 +64,3 @@ pub(super) fn send(
 pub(super) fn shutdown(caller: &mut Caller<'_, State>, fd: u32, _how: u32) -> Result<(), Failure> {
     no_socket(caller, fd)
 }
-
-/// There are no signals: a program that gives up ends otherwise.
-pub(super) fn raise(_: &mut Caller<'_, State>, _signal: u32) -> Result<(), Failure> {
-    Err(Errno::Notsup.into())
-}

@@ -134,7 +134,7 @@ impl Host {
         let command = Command { args: Vec::new(), env: Vec::new(), stdio };
         let routed = Routed { module: Arc::clone(version), entry: Entry::Run, via: Via::default() };
         let call = self.gate.admit(routed, Input::Command(command)).await.expect("a place");
-        match version.handler.handle(call).await? {
+        match version.answer(call).await? {
             Reply::Command(exit) => Ok(exit),
             other => panic!("not a command's reply: {other:?}"),
         }
