@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::control::{Control, Stores};
 use crate::interfaces;
 use crate::server::Server;
+use crate::tls;
 
 /// Connections that wait to be accepted; the kernel may allow fewer. A burst that does not fit is not refused but left without
 /// an answer, and tries again a second later: std's 128 are too few.
@@ -106,6 +107,7 @@ impl Builder {
     /// A sentence for whoever wrote the configuration: a port in use, a file that is no component, an import nobody
     /// provides.
     pub async fn build(self) -> Result<Server, Error> {
+        let tls = self.config.server.tls.as_ref().filter(|_| self.serves).map(tls::read).transpose()?;
         let listeners = match self.listeners {
             _ if !self.serves => Vec::new(),
             listeners if listeners.is_empty() => vec![bind(&self.config)?],
@@ -148,9 +150,10 @@ impl Builder {
             metrics: server.metrics.clone(),
             cache,
             access_log: server.access_log,
+            tls: tls.clone(),
         };
         let http = self.serves.then(|| Http::start(listeners, road.clone(), options)).transpose()?;
-        Ok(Server::new(http, control, road, self.config.server.grace, temporary))
+        Ok(Server::new(http, tls, control, road, self.config.server.grace, temporary))
     }
 }
 

@@ -20,6 +20,7 @@ mod control;
 mod execute;
 mod interfaces;
 mod server;
+mod tls;
 
 pub use base::{Error, Kind, ModuleId, Step};
 pub use builder::Builder;

@@ -282,7 +282,7 @@ fn one_entry_of_several_is_chosen_by_its_name() {
 
 #[test]
 fn what_serves_is_refused_for_a_program() {
-    let sentence = "error: a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: \
+    let sentence = "error: a program runs once: --watch, --listen and --tls-cert are for services. To serve it over HTTP, name a codec: \
                     --codec wasio, cgi or ignis\n";
     for args in [&["--watch"][..], &["--listen", "127.0.0.1:0"]] {
         let ended = run("p1-command", args);

@@ -16,8 +16,8 @@ use crate::{DEADLINE, wait_until};
 /// Its environment says nothing that a test did not say.
 const CLEARED: &[&str] = &["FORNAX_DATA", "FORNAX_LOG", "RUST_LOG", "RUST_BACKTRACE"];
 
-/// What the first line on stderr begins with.
-const LISTENING: &str = "listening on http://";
+/// What the first line on stderr begins with; `http` or `https` and the address follow.
+const LISTENING: &str = "listening on ";
 
 /// A server in service. Killed when it is dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Fornax {
     ///
     /// # Panics
     ///
-    /// If its first line on stderr is anything but `listening on http://ADDR`.
+    /// If its first line on stderr is anything but `listening on http://ADDR`, or the same of `https`.
     #[track_caller]
     pub fn start<A: AsRef<std::ffi::OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Self {
         Self::spawn(Command::new(program).args(args))
@@ -62,7 +62,7 @@ impl Fornax {
         let mut child = clean(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Log::collect(child.stderr.take().expect("stderr is a pipe"));
         let first = log.wait_for(|log| log.lines.first().cloned().or_else(|| log.closed.then(String::new)), DEADLINE);
-        let address = first.as_deref().and_then(|line| line.strip_prefix(LISTENING)).and_then(|address| address.parse().ok());
+        let address = first.as_deref().and_then(|line| line.strip_prefix(LISTENING)?.split_once("://")?.1.parse().ok());
         let Some(address) = address else {
             // It may be gone already.
             let _ = child.kill();

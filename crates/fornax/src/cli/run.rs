@@ -11,7 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::watch::Watch;
 use super::{Global, chain, print_error, say};
-use crate::config::{Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag};
+use crate::config::{
+    Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
+};
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
 
 /// What a shell reports for a program that aborted: what a trap is.
@@ -26,7 +28,7 @@ pub(super) struct RunArgs {
     #[arg(value_name = "FILE|APP.toml|CONFIG.json|DIR", required_unless_present = "chain")]
     file: Option<PathBuf>,
     /// Call these modules in sequence with --input, or standard input, and print each step
-    #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
+    #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
     // A file conflicts with `chain`, and what conflicts is not required.
@@ -35,6 +37,12 @@ pub(super) struct RunArgs {
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Serve HTTPS with this certificate, a file in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, a file in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Give the guest a directory: HOST::GUEST, read-only unless :rw is added
     #[arg(long = "dir", value_name = "H::G[:rw]")]
     dirs: Vec<String>,
@@ -68,6 +76,10 @@ impl RunArgs {
     /// The file; the command line has one where it has no chain.
     fn file(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles { cert: self.tls_cert.clone()?, key: self.tls_key.clone()? })
     }
 }
 
@@ -106,7 +118,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
     for address in server.addresses() {
-        say(&format!("listening on http://{address}"));
+        say(&format!("listening on {}://{address}", server.scheme()));
     }
     loop {
         tokio::select! {
@@ -142,8 +154,8 @@ fn is_program(args: &RunArgs) -> bool {
 
 /// Runs a program on this process's standard streams, and ends as it does.
 async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
-    if args.watch || args.listen.is_some() {
-        let text = "a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: --codec wasio, cgi or ignis";
+    if args.watch || args.listen.is_some() || args.tls_cert.is_some() {
+        let text = "a program runs once: --watch, --listen and --tls-cert are for services. To serve it over HTTP, name a codec: --codec wasio, cgi or ignis";
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
@@ -220,6 +232,12 @@ async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mu
 }
 
 fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
+    let mut config = read_file(args, global)?;
+    config.server.tls = args.tls().or(config.server.tls);
+    Ok(config)
+}
+
+fn read_file(args: &RunArgs, global: &Global) -> Result<Config, Error> {
     let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
     if let Some(kind) = app_kind(args.file()) {
         let lists = [&args.dirs, &args.env, &args.allow_hosts, &args.args];
@@ -289,7 +307,9 @@ fn app_kind(file: &Path) -> Option<AppKind> {
 
 /// What the command line names, which may be a folder, and the files that its configuration names.
 fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
-    std::iter::once(file.to_owned()).chain(config.modules.iter().map(|module| module.source.clone())).collect()
+    let sources = config.modules.iter().map(|module| module.source.clone());
+    let tls = config.server.tls.iter().flat_map(|tls| [tls.cert.clone(), tls.key.clone()]);
+    std::iter::once(file.to_owned()).chain(sources).chain(tls).collect()
 }
 
 /// Sockets and files are what a server has many of; the soft limit is often 1,024.

@@ -23,6 +23,7 @@ use super::raw::{self, Text};
 use super::units::{self, ExpandError};
 use super::{
     BUILT_IN_BACKENDS, Backend, Cache, Chain, Config, ConfigError, DEFAULT_TENANT, Dir, Link, Module, Route, Server, Target,
+    TlsFiles,
 };
 
 /// Longer than any log column, metric label or key prefix likes, and no name a person types.
@@ -225,6 +226,11 @@ impl Build<'_> {
             metrics,
             cache: self.cache(&raw.cache)?,
             access_log: raw.access_log,
+            tls: raw
+                .tls
+                .as_ref()
+                .map(|tls| Ok(TlsFiles { cert: self.path(&tls.cert)?, key: self.path(&tls.key)? }))
+                .transpose()?,
         })
     }
 

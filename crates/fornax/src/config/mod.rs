@@ -79,6 +79,17 @@ pub struct Server {
     pub cache: Cache,
     /// Whether each request is a line of the log, in Apache's combined form.
     pub access_log: bool,
+    /// What makes it HTTPS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// `[server] tls`: two files in PEM. They are read when the server is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those that lead to its authority behind it.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// `[server] cache`.
@@ -110,6 +121,7 @@ impl Default for Server {
             metrics: None,
             cache: Cache::default(),
             access_log: false,
+            tls: None,
         }
     }
 }

@@ -72,6 +72,14 @@ pub(super) struct Server {
     pub(super) cache: Cache,
     #[serde(default)]
     pub(super) access_log: bool,
+    pub(super) tls: Option<Tls>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) cert: Text,
+    pub(super) key: Text,
 }
 
 #[derive(Default, Deserialize)]

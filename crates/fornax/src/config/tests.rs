@@ -80,6 +80,8 @@ fn the_example_has_every_key() {
     assert_eq!(config.server.health.as_deref(), Some("/healthz"));
     assert_eq!(config.server.metrics.as_deref(), Some("/metrics"));
     assert!(config.server.access_log);
+    let tls = config.server.tls.as_ref().expect("two files");
+    assert_eq!((&tls.cert, &tls.key), (&root.join("cert.pem"), &root.join("key.pem")));
     assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
     let quotas = TenantLimits { in_flight: 64, queue: 128, queue_wait: Duration::from_millis(500) };
     assert_eq!(config.tenants, BTreeMap::from([(text("acme"), quotas)]));

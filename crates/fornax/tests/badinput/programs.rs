@@ -115,12 +115,12 @@ fn flags_about_entries_and_codecs() {
         (&["p1-command.wasm", "--entry", "proces"], "unknown entry `proces`; write one of `http`, `run`, `process`"),
         (
             &["p1-command.wasm"],
-            "a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: --codec wasio, cgi \
+            "a program runs once: --watch, --listen and --tls-cert are for services. To serve it over HTTP, name a codec: --codec wasio, cgi \
              or ignis",
         ),
         (
             &["multi.wasm", "--entry", "run"],
-            "a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: --codec wasio, cgi \
+            "a program runs once: --watch, --listen and --tls-cert are for services. To serve it over HTTP, name a codec: --codec wasio, cgi \
              or ignis",
         ),
     ] {

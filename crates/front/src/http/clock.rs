@@ -2,8 +2,11 @@
 //! only one to see that no bytes come.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
 
 use crate::http::request_body::Leftover;
 
@@ -23,7 +26,7 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// How long a client may take.
-    fn patience(self) -> Option<Duration> {
+    pub(crate) fn patience(self) -> Option<Duration> {
         match self {
             Self::FirstByte => Some(Duration::from_secs(10)),
             Self::Head => Some(Duration::from_secs(5)),
@@ -38,10 +41,12 @@ impl Phase {
 pub(crate) struct Clock {
     born: Instant,
     peer: SocketAddr,
+    is_tls: bool,
     phase: AtomicU8,
     since_ns: AtomicU64,
-    /// What of the request and its answer is not over.
-    parts: AtomicU8,
+    /// What of the request and its answer is not over; of HTTP/2, how many streams. More than are open at once may be on their
+    /// way to their end.
+    parts: AtomicU32,
     /// What readers left of bodies.
     pub(crate) leftover: Leftover,
     /// Requests handed to the service.
@@ -51,13 +56,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new(peer: SocketAddr) -> Self {
+    pub(crate) fn new(peer: SocketAddr, is_tls: bool) -> Self {
         Self {
             born: Instant::now(),
             peer,
+            is_tls,
             phase: AtomicU8::new(Phase::FirstByte as u8),
             since_ns: AtomicU64::new(0),
-            parts: AtomicU8::new(0),
+            parts: AtomicU32::new(0),
             leftover: Leftover::default(),
             requests: AtomicU64::new(0),
             ambiguous_at: AtomicU64::new(u64::MAX),
@@ -67,6 +73,11 @@ impl Clock {
     /// The other end.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The scheme of what is asked for here.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.is_tls { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -85,20 +96,31 @@ impl Clock {
         }
     }
 
-    /// Begins the next request. Returns whether its head gives its body two lengths. Its answer is a part that ends.
-    pub(crate) fn begin_request(&self) -> bool {
+    /// Begins the next request of HTTP/1. Returns its answer, which is a part of it, and whether its head gives its body two
+    /// lengths.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> (Part, bool) {
         self.enter(Phase::Busy);
         self.parts.store(1, Relaxed);
-        self.requests.fetch_add(1, Relaxed) == self.ambiguous_at.load(Relaxed)
+        let is_ambiguous = self.requests.fetch_add(1, Relaxed) == self.ambiguous_at.load(Relaxed);
+        (Part(Arc::clone(self)), is_ambiguous)
+    }
+
+    /// Begins a stream of HTTP/2.
+    pub(crate) fn begin_stream(self: &Arc<Self>) -> Part {
+        if self.parts.fetch_add(1, Relaxed) == 0 {
+            self.enter(Phase::Busy);
+        }
+        Part(Arc::clone(self))
     }
 
     /// Its body is another part.
-    pub(crate) fn begin_body(&self) {
+    pub(crate) fn begin_body(self: &Arc<Self>) -> Part {
         self.parts.fetch_add(1, Relaxed);
+        Part(Arc::clone(self))
     }
 
     /// A part is over. When all are, the connection waits for the next request.
-    pub(crate) fn end_part(&self) {
+    fn end_part(&self) {
         if self.parts.fetch_sub(1, Relaxed) == 1 {
             self.enter(Phase::Idle);
         }
@@ -111,7 +133,57 @@ impl Clock {
 
     /// When patience ends in the present phase.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let patience = self.phase().patience()?;
-        Some(self.born + Duration::from_nanos(self.since_ns.load(Relaxed)) + patience)
+        Some(self.since() + self.phase().patience()?)
+    }
+
+    /// Returns when there has been nothing under way for so long, from now on.
+    pub(crate) async fn idle_for(&self, patience: Duration) {
+        let begin = Instant::now();
+        loop {
+            let since = if self.phase() == Phase::Idle { self.since().max(begin) } else { Instant::now() };
+            let end = since + patience;
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(end.into()).await;
+        }
+    }
+
+    fn since(&self) -> Instant {
+        self.born + Duration::from_nanos(self.since_ns.load(Relaxed))
+    }
+}
+
+/// A part of a request that is not over until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Part(Arc<Clock>);
+
+impl Part {
+    /// The clock of its connection.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.0.end_part();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_idle_while_a_stream_is_open() {
+        let clock = Arc::new(Clock::new(SocketAddr::from(([127, 0, 0, 1], 1)), false));
+        let (first, second) = (clock.begin_stream(), clock.begin_stream());
+        drop(first);
+        assert_eq!(clock.phase(), Phase::Busy);
+        drop(second);
+        assert_eq!(clock.phase(), Phase::Idle);
+        let _third = clock.begin_stream();
+        assert_eq!(clock.phase(), Phase::Busy);
     }
 }

@@ -4,25 +4,27 @@
 //! the first byte from the head from idleness, and costs no timer per request: one sleeping timer per connection, which is
 //! moved only when it fires or when patience became shorter.
 //!
-//! Answers leave in crowds: before the first write of an answer the other connections that are ready have their turn. Under
-//! load, guests then run one after the other and their answers are sent one after the other, which leaves the caches warm
-//! for each, and one waking of a client on this machine serves many answers. With nobody else ready it costs a poll.
+//! The first bytes say whether a client speaks HTTP/1 or HTTP/2. They are read here, before hyper is chosen, and given to
+//! it with its first read, so that HTTP/1 costs no system call for it.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::http::clock::{Clock, Phase};
 use crate::http::head::Framing;
+use crate::http::tls;
+use crate::http::transport::Transport;
 
 /// How long a client may refuse to take bytes.
-const WRITE_STALL: Duration = Duration::from_secs(10);
+pub(super) const WRITE_STALL: Duration = Duration::from_secs(10);
 
 /// A client that has closed its sending side may still want its answer, or may have left: on TCP the two look the same. It is
 /// taken as gone after this long: an answer that is made at once arrives, and nobody works for long for a client that left.
@@ -35,47 +37,91 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Sent to a client that began a request and did not finish its head.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// What a client of HTTP/2 sends first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Read at first: as much as hyper would.
+const FIRST_BYTES_MAX: usize = 8 << 10;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
 /// A client's socket.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Transport,
     clock: Arc<Clock>,
+    protocol: Protocol,
+    /// Read before the protocol was known, for whoever reads next.
+    first: Vec<u8>,
     framing: Framing,
     read_timer: Timer,
     write_timer: Timer,
     write_stalled_at: Option<Instant>,
     half_closed_at: Option<Instant>,
     linger_until: Option<Instant>,
-    /// Whether the others have had their turn since bytes last came.
-    has_waited: bool,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, clock: Arc<Clock>) -> Self {
+    pub(crate) fn new(stream: Transport, clock: Arc<Clock>) -> Self {
         Self {
             stream,
             clock,
+            protocol: Protocol::Http1,
+            first: Vec::new(),
             framing: Framing::default(),
-            read_timer: Timer(None),
-            write_timer: Timer(None),
+            read_timer: Timer::default(),
+            write_timer: Timer::default(),
             write_stalled_at: None,
             half_closed_at: None,
             linger_until: None,
-            has_waited: true,
         }
     }
 
-    /// Lets the other connections that are ready go first, once for what was read.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.has_waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    /// What the client speaks: by what it chose where there is TLS, else by its first bytes, which stay to be read.
+    pub(crate) async fn protocol(&mut self) -> io::Result<Protocol> {
+        self.protocol = match self.stream.chosen() {
+            Some(tls::HTTP2) => Protocol::Http2,
+            Some(_) => Protocol::Http1,
+            None => poll_fn(|cx| self.poll_first(cx)).await?,
+        };
+        Ok(self.protocol)
     }
 
-    /// Bytes have come: where nothing was under way, a head begins.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+        loop {
+            let mut bytes = [0; FIRST_BYTES_MAX];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return self.poll_patience(cx).map(Err),
+                Poll::Ready(read) => read?,
+            }
+            if self.first.is_empty() {
+                self.clock.enter(Phase::Head);
+            }
+            self.first.extend_from_slice(buffer.filled());
+            if let Some(protocol) = protocol_of(&self.first, buffer.filled().is_empty()) {
+                return Poll::Ready(Ok(protocol));
+            }
+        }
+    }
+
+    /// Gives away what was read at first.
+    fn read_first(&mut self, buffer: &mut ReadBuf<'_>) {
+        let rest = self.first.split_off(self.first.len().min(buffer.remaining()));
+        let bytes = mem::replace(&mut self.first, rest);
+        buffer.put_slice(&bytes);
+        self.note_bytes(&bytes);
+    }
+
+    /// Bytes have come: where nothing was under way, a head begins. Bytes of HTTP/2 say nothing of that.
     fn note_bytes(&mut self, bytes: &[u8]) {
-        self.has_waited = false;
+        if self.protocol == Protocol::Http2 {
+            return;
+        }
         if matches!(self.clock.phase(), Phase::FirstByte | Phase::Idle) {
             self.clock.enter(Phase::Head);
         }
@@ -85,12 +131,16 @@ impl Socket {
         }
     }
 
+    /// Of HTTP/2, whoever serves it is patient: it can say goodbye.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.protocol == Protocol::Http2 {
+            return Poll::Pending;
+        }
         let Some(deadline) = self.clock.deadline() else { return Poll::Pending };
         ready!(self.read_timer.poll(cx, Instant::from_std(deadline)));
         if self.clock.phase() == Phase::Head {
             // Nothing else is on its way to this client; whether it takes the bytes does not matter.
-            let _ = self.stream.try_write(TOO_SLOW);
+            let _ = Pin::new(&mut self.stream).poll_write(cx, TOO_SLOW);
         }
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
@@ -129,11 +179,23 @@ impl Socket {
     }
 }
 
+/// What these first bytes mean; none while they may still become either. Whatever is not HTTP/2 is for HTTP/1 to refuse.
+fn protocol_of(first: &[u8], has_ended: bool) -> Option<Protocol> {
+    if first.starts_with(PREFACE) {
+        Some(Protocol::Http2)
+    } else if has_ended || !PREFACE.starts_with(first) {
+        Some(Protocol::Http1)
+    } else {
+        None
+    }
+}
+
 /// A timer that sleeps through most of its deadlines.
-struct Timer(Option<Pin<Box<Sleep>>>);
+#[derive(Default)]
+pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
@@ -150,6 +212,10 @@ impl Timer {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            self.read_first(buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Pending => self.poll_patience(cx).map(Err),
@@ -167,7 +233,6 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.poll_stall(cx, written)
     }
@@ -177,7 +242,6 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.poll_stall(cx, written)
     }
@@ -187,14 +251,36 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.poll_stall(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        ready!(self.poll_stall(cx, closed))?;
         if self.clock.leftover.is_unread() {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_say_what_is_spoken() {
+        for length in 0..PREFACE.len() {
+            let (begin, rest) = PREFACE.split_at(length);
+            assert_eq!(protocol_of(begin, false), None, "{length} bytes");
+            assert_eq!(protocol_of(begin, true), Some(Protocol::Http1), "{length} bytes and no more");
+            let mut other = begin.to_vec();
+            other.push(rest[0] ^ 1);
+            assert_eq!(protocol_of(&other, false), Some(Protocol::Http1), "another byte behind {length}");
+        }
+        assert_eq!(protocol_of(PREFACE, false), Some(Protocol::Http2));
+        assert_eq!(protocol_of(&[PREFACE, b"\0"].concat(), true), Some(Protocol::Http2));
+        assert_eq!(protocol_of(b"GET / HTTP/1.1\r\n", false), Some(Protocol::Http1));
     }
 }

@@ -13,24 +13,14 @@ use std::time::{Duration, Instant};
 
 use base::{Error, Kind};
 use futures_util::FutureExt as _;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Road;
 use crate::http::cache::CacheOptions;
-use crate::http::clock::{Clock, Phase};
-use crate::http::io::Socket;
+use crate::http::connection::serve;
 use crate::http::service::Service;
-
-/// Fields of a request head.
-const HEADERS_MAX: usize = 100;
-
-/// Bytes of a request head: 64 KiB of fields and 8 KiB of target.
-const HEAD_BYTES_MAX: usize = 72 << 10;
+use crate::http::tls::Tls;
 
 /// After an accept that failed, most likely for want of file descriptors: time for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -41,11 +31,6 @@ const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(1);
 /// Tasks polled between two looks at the sockets. Small: a poll may be a whole tick of a guest, and the default of 61
 /// would let 61 guests keep a new request waiting.
 const EVENT_INTERVAL: u32 = 13;
-
-/// When the server drains: how long a connection that is between requests is still read. What a client sent before it
-/// could know arrives by then.
-const LAST_REQUEST: Duration = Duration::from_millis(100);
-const LAST_REQUEST_POLL: Duration = Duration::from_millis(5);
 
 /// How HTTP is served.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +45,8 @@ pub struct HttpOptions {
     pub cache: CacheOptions,
     /// Whether each request is a line of the access log.
     pub access_log: bool,
+    /// What is shown to clients; without it they are served in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// HTTP being served. Dropping it closes everything at once.
@@ -213,50 +200,5 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.core.fetch_sub(1, Relaxed);
         self.service.road.metrics.connections.dec();
-    }
-}
-
-async fn serve(stream: std::net::TcpStream, client: SocketAddr, service: Arc<Service>, mut draining: watch::Receiver<bool>) {
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    // Answers leave in one write; waiting for more would only delay them. An error here means the peer is gone.
-    let _ = stream.set_nodelay(true);
-    let clock = Arc::new(Clock::new(client));
-    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&clock)));
-    let connection = http1::Builder::new()
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .header_read_timeout(None)
-        .serve_connection(socket, service_fn(|request| Service::begin(&service, &clock, request)));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        // Changes once, to true; a server that is dropped counts as well.
-        _ = draining.changed() => {
-            // A request that is on its way is answered; hyper would close a connection that has read none of it.
-            let request_on_its_way = async {
-                let end = Instant::now() + LAST_REQUEST;
-                while clock.phase() != Phase::Busy && Instant::now() < end {
-                    tokio::time::sleep(LAST_REQUEST_POLL).await;
-                }
-            };
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = request_on_its_way => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
-    };
-    if let Err(error) = ended {
-        // The client left, was too slow, or did not speak HTTP: all its own business.
-        tracing::info!(target: "fornax::client", error = %with_cause(&error), "a connection ended");
-    }
-}
-
-fn with_cause(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

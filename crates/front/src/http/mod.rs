@@ -1,15 +1,18 @@
 //! The HTTP trigger: sockets, connections, requests.
 //!
 //! One thread and one runtime per core, and a connection stays on its core: the guest runs inside the connection's task,
-//! so a request crosses no thread and no queue. See `listener` for how connections are spread, `io` for the timers that
-//! keep slow clients from holding anything.
+//! so a request crosses no thread and no queue. See `listener` for how connections are spread, `connection` for what they
+//! speak, `io` for the timers that keep slow clients from holding anything. Streams of HTTP/2 are tasks of their own on that
+//! core and take the same way from `service` on.
 
 mod cache;
 mod clock;
 mod conditions;
+mod connection;
 mod date;
 mod files;
 mod head;
+mod http2;
 mod io;
 mod listener;
 mod pages;
@@ -17,6 +20,9 @@ mod request_body;
 mod router;
 mod seen;
 mod service;
+mod tls;
+mod transport;
 
 pub use cache::CacheOptions;
 pub use listener::{Http, HttpOptions};
+pub use tls::{Tls, TlsFault};

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::http::clock::Clock;
+use crate::http::clock::{Clock, Part};
 
 /// Taken from a body nobody read: what a client has in flight before it could know.
 const TAKEN_BYTES_MAX: usize = 64 << 10;
@@ -89,18 +89,29 @@ impl Leftover {
 pub(crate) struct RequestBody {
     /// None behind its end.
     inner: Option<Incoming>,
-    /// None for a body that was empty from the start.
-    clock: Option<Arc<Clock>>,
+    /// None for a body whose rest is nobody's concern: one that was empty from the start, or one of HTTP/2, where the others on
+    /// the connection go on without it.
+    part: Option<Part>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, clock: &Arc<Clock>) -> Self {
+    /// The body of a request of HTTP/1.
+    pub(crate) fn in_order(inner: Incoming, clock: &Arc<Clock>) -> Self {
         if inner.is_end_stream() {
-            return Self { inner: None, clock: None };
+            return Self { inner: None, part: None };
         }
-        clock.begin_body();
         clock.leftover.begin();
-        Self { inner: Some(inner), clock: Some(Arc::clone(clock)) }
+        Self { inner: Some(inner), part: Some(clock.begin_body()) }
+    }
+
+    /// Whether what its reader leaves of it is in the way of the next request.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.part.is_some()
+    }
+
+    /// The body of a stream of HTTP/2. What its reader leaves of it is reset when the answer is complete.
+    pub(crate) fn of_stream(inner: Incoming) -> Self {
+        Self { inner: (!inner.is_end_stream()).then_some(inner), part: None }
     }
 }
 
@@ -128,10 +139,8 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let Some(clock) = &self.clock else { return };
-        if let Some(inner) = self.inner.take() {
-            clock.leftover.leave(inner);
+        if let (Some(part), Some(inner)) = (&self.part, self.inner.take()) {
+            part.clock().leftover.leave(inner);
         }
-        clock.end_part();
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Error, Found, Kind, Picked, Route, Snapshot};
+use http::uri::Scheme;
 use http::{HeaderValue, Request, header};
 
 /// Longest request target: what browsers and proxies agree to carry.
@@ -14,6 +15,9 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// which it may overshoot.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
 
+/// Fields of a request. hyper holds HTTP/1 to it by itself.
+pub(crate) const FIELDS_MAX: usize = 100;
+
 /// Who answers a request, and whether an answer that was given before will do.
 pub(crate) struct Way {
     pub(crate) picked: Picked,
@@ -22,9 +26,14 @@ pub(crate) struct Way {
     pub(crate) counted: Option<Arc<Route>>,
 }
 
-/// Finds the way, or the error and, for 405, the methods that would do.
-pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>, peer: SocketAddr) -> Result<Way, (Error, Option<HeaderValue>)> {
-    let host = host_of(request).map_err(|error| (error, None))?;
+/// Finds the way, or the error and, for 405, the methods that would do. `scheme` is the one the request came by.
+pub(crate) fn route<B>(
+    snapshot: &Snapshot,
+    request: &Request<B>,
+    peer: SocketAddr,
+    scheme: &Scheme,
+) -> Result<Way, (Error, Option<HeaderValue>)> {
+    let host = host_of(request, scheme).map_err(|error| (error, None))?;
     let path = request.uri().path();
     if !path.starts_with('/') {
         // `CONNECT host:port` and `OPTIONS *` address the server, and it is neither a proxy nor a resource.
@@ -45,8 +54,9 @@ pub(crate) fn route<B>(snapshot: &Snapshot, request: &Request<B>, peer: SocketAd
     }
 }
 
-/// The host without its port. Exactly one `Host`, well-formed; an absolute target must agree with it (RFC 9112, 3.2).
-fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
+/// The host without its port. Exactly one `Host`, well-formed; an absolute target, which is what HTTP/2 always has, must agree
+/// with it (RFC 9112, 3.2; RFC 9113, 8.3.1).
+fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result<&'a str, Error> {
     let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > URI_BYTES_MAX {
         return Err(Error::new(Kind::UriTooLong, "the request target is longer than 8 KiB"));
@@ -54,6 +64,9 @@ fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
     let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if fields > FIELDS_BYTES_MAX {
         return Err(Error::new(Kind::HeadersTooLarge, "the request's fields are larger than 64 KiB"));
+    }
+    if request.headers().len() > FIELDS_MAX {
+        return Err(Error::new(Kind::HeadersTooLarge, "the request has more than 100 fields"));
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(value), None) = (hosts.next(), hosts.next()) else {
@@ -63,11 +76,11 @@ fn host_of<B>(request: &Request<B>) -> Result<&str, Error> {
     if text.parse::<http::uri::Authority>().is_err() || text.contains('@') || !is_host_and_port(text) {
         return Err(bad("the Host header is not valid"));
     }
-    if request.uri().scheme().is_some_and(|scheme| *scheme != http::uri::Scheme::HTTP) {
+    if request.uri().scheme().is_some_and(|named| named != scheme) {
         return Err(bad("the request target names another scheme than the one it came by"));
     }
     if let Some(authority) = request.uri().authority()
-        && !without_default_port(authority.as_str()).eq_ignore_ascii_case(without_default_port(text))
+        && !without_default_port(authority.as_str(), scheme).eq_ignore_ascii_case(without_default_port(text, scheme))
     {
         return Err(bad("the request target and the Host header name different hosts"));
     }
@@ -82,8 +95,8 @@ fn is_host_and_port(text: &str) -> bool {
             .is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok()))
 }
 
-fn without_default_port(authority: &str) -> &str {
-    authority.strip_suffix(":80").unwrap_or(authority)
+fn without_default_port<'a>(authority: &'a str, scheme: &Scheme) -> &'a str {
+    authority.strip_suffix(if *scheme == Scheme::HTTPS { ":443" } else { ":80" }).unwrap_or(authority)
 }
 
 fn without_port(host: &str) -> &str {
@@ -104,11 +117,15 @@ mod tests {
     use super::*;
 
     fn host(uri: &str, hosts: &[&str]) -> Result<String, Kind> {
+        host_by(&Scheme::HTTP, uri, hosts)
+    }
+
+    fn host_by(scheme: &Scheme, uri: &str, hosts: &[&str]) -> Result<String, Kind> {
         let mut request = Request::builder().uri(uri);
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        host_of(&request.body(()).expect("a request")).map(str::to_owned).map_err(|error| error.kind)
+        host_of(&request.body(()).expect("a request"), scheme).map(str::to_owned).map_err(|error| error.kind)
     }
 
     #[test]
@@ -138,8 +155,21 @@ mod tests {
         assert_eq!(host("http://a.example/x", &["b.example"]), Err(Kind::BadRequest));
         assert_eq!(host("https://a.example/x", &["a.example"]), Err(Kind::BadRequest));
         let large = Request::builder().uri("/").header(header::HOST, "a").header("x", "v".repeat(65 << 10));
-        let error = host_of(&large.body(()).expect("a request")).expect_err("too large");
-        assert_eq!(error.kind, Kind::HeadersTooLarge);
+        let many = (0..FIELDS_MAX).fold(Request::builder().uri("/").header(header::HOST, "a"), |many, _| many.header("x", "v"));
+        for too_large in [large, many] {
+            let error = host_of(&too_large.body(()).expect("a request"), &Scheme::HTTP).expect_err("too large");
+            assert_eq!(error.kind, Kind::HeadersTooLarge);
+        }
         assert_eq!(host(&format!("/{}", "a".repeat(9000)), &["a"]), Err(Kind::UriTooLong));
+    }
+
+    #[test]
+    fn a_target_names_the_scheme_it_came_by() {
+        let host = |uri, hosts: &[&str]| host_by(&Scheme::HTTPS, uri, hosts);
+        assert_eq!(host("/", &["a.example"]).as_deref(), Ok("a.example"));
+        assert_eq!(host("https://a.example/x", &["a.example"]).as_deref(), Ok("a.example"));
+        assert_eq!(host("https://a.example:443/x", &["a.example"]).as_deref(), Ok("a.example"));
+        assert_eq!(host("https://a.example:80/x", &["a.example"]), Err(Kind::BadRequest));
+        assert_eq!(host("http://a.example/x", &["a.example"]), Err(Kind::BadRequest));
     }
 }

@@ -53,8 +53,15 @@ impl Seen {
         let mut line = String::new();
         quote(&mut line, request.method().as_str().as_bytes(), TARGET_BYTES_MAX);
         line.push(' ');
-        quote(&mut line, request.uri().to_string().as_bytes(), TARGET_BYTES_MAX);
-        line.push_str(if request.version() == Version::HTTP_10 { " HTTP/1.0" } else { " HTTP/1.1" });
+        let (target, version) = match (request.version(), request.uri().path_and_query()) {
+            // In pieces on the way; what its reader knows is the path.
+            (Version::HTTP_2, Some(path)) => (path.to_string(), " HTTP/2.0"),
+            (Version::HTTP_2, None) => (request.uri().to_string(), " HTTP/2.0"),
+            (Version::HTTP_10, _) => (request.uri().to_string(), " HTTP/1.0"),
+            _ => (request.uri().to_string(), " HTTP/1.1"),
+        };
+        quote(&mut line, target.as_bytes(), TARGET_BYTES_MAX);
+        line.push_str(version);
         let line = Line {
             client: client.to_canonical(),
             at: SystemTime::now(),
@@ -150,6 +157,9 @@ mod tests {
         assert_eq!(line(request.body(()).expect("a request")), expected);
         let request = Request::builder().method("HEAD").uri("/").version(Version::HTTP_10);
         let expected = "10.1.2.3 - - [now] \"HEAD / HTTP/1.0\" 200 12 \"-\" \"-\"";
+        assert_eq!(line(request.body(()).expect("a request")), expected);
+        let request = Request::builder().uri("https://a.example/a?b").version(Version::HTTP_2);
+        let expected = "10.1.2.3 - - [now] \"GET /a?b HTTP/2.0\" 200 12 \"-\" \"-\"";
         assert_eq!(line(request.body(()).expect("a request")), expected);
     }
 

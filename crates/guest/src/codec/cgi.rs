@@ -3,6 +3,7 @@
 
 use base::{Body, Command, Entry, Error, Input, Kind, Reply, Stdio};
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Response, header};
 
 use super::{Codec, Fields, Request, bad_response, shown, stdout_of};
@@ -20,9 +21,10 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     let head = request.head;
     let (script, below) = request.split();
     let authority = request.authority();
+    let is_https = head.uri.scheme() == Some(&Scheme::HTTPS);
     let (name, port) = match authority.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (authority, "80"),
+        _ => (authority, if is_https { "443" } else { "80" }),
     };
     let peer = request.via.peer;
     let mut env: Vec<(String, String)> = Vec::with_capacity(24 + head.headers.len());
@@ -35,6 +37,10 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     set("GATEWAY_INTERFACE", "CGI/1.1".to_owned());
     set("SERVER_SOFTWARE", SOFTWARE.to_owned());
     set("SERVER_PROTOCOL", format!("{:?}", head.version));
+    if is_https {
+        // As every server has it since Apache's; RFC 3875 knows no word for it.
+        set("HTTPS", "on".to_owned());
+    }
     set("SERVER_NAME", name.to_owned());
     set("SERVER_PORT", port.to_owned());
     set("REQUEST_METHOD", head.method.as_str().to_owned());
@@ -161,6 +167,15 @@ mod tests {
             ("HTTP_X_TWO", "1, 2"),
         ];
         assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_secure_request_is_told_by_its_target() {
+        let input = with_request("GET", "https://example.com/a", &[], |head| request(head, Bytes::new()));
+        let Ok(Input::Command(Command { env, .. })) = input else { panic!("a command") };
+        let value = |wanted: &str| env.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let names = ["HTTPS", "SERVER_NAME", "SERVER_PORT", "REQUEST_URI"];
+        assert_eq!(names.map(value), [Some("on"), Some("example.com"), Some("443"), Some("/a")]);
     }
 
     #[test]

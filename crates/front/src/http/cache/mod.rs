@@ -24,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use base::{Body, BodyError, ModuleVersion, strip_hop_by_hop};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
@@ -33,9 +34,6 @@ use crate::http::cache::store::{Known, Store, Stored};
 use crate::http::conditions::{self, Validators, Verdict};
 
 pub use crate::http::cache::store::CacheOptions;
-
-/// The only one there is so far.
-const SCHEME: &[u8] = b"http";
 
 /// How long after an answer that could not be stored nobody waits for the next: short against what a changed module may want
 /// stored, long against a crowd.
@@ -87,8 +85,8 @@ pub(crate) enum Found {
 }
 
 impl Ask {
-    /// None for a request that must reach its module.
-    pub(crate) fn of<B: HttpBody>(request: &Request<B>, module: &Arc<ModuleVersion>) -> Option<Self> {
+    /// None for a request that must reach its module. `scheme` is the one it came by.
+    pub(crate) fn of<B: HttpBody>(request: &Request<B>, scheme: &Scheme, module: &Arc<ModuleVersion>) -> Option<Self> {
         let wish = Wish::of(request)?;
         if !request.body().is_end_stream() {
             return None;
@@ -97,14 +95,14 @@ impl Ask {
             wish,
             method: request.method().clone(),
             headers: request.headers().clone(),
-            key: key(request, module)?,
+            key: key(request, scheme, module)?,
             module: Arc::clone(module),
         })
     }
 }
 
 /// Every part with its length in front: no two addresses have one key.
-fn key<B>(request: &Request<B>, module: &ModuleVersion) -> Option<Vec<u8>> {
+fn key<B>(request: &Request<B>, scheme: &Scheme, module: &ModuleVersion) -> Option<Vec<u8>> {
     let authority = request.headers().get(header::HOST)?.as_bytes().to_ascii_lowercase();
     let mut key = Vec::with_capacity(256);
     for part in [
@@ -113,7 +111,7 @@ fn key<B>(request: &Request<B>, module: &ModuleVersion) -> Option<Vec<u8>> {
         &module.version.to_be_bytes(),
         // Answers to HEAD are made of those to GET.
         Method::GET.as_str().as_bytes(),
-        SCHEME,
+        scheme.as_str().as_bytes(),
         &authority,
         request.uri().path_and_query()?.as_str().as_bytes(),
     ] {
