@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base::BodyError;
+use base::{BodyError, BoxFuture};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -117,11 +117,12 @@ fn answer(
     service: &Arc<Service>,
     clock: &Arc<Clock>,
     mut request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Paced>, Infallible>> + use<> {
+) -> BoxFuture<Result<Response<Paced>, Infallible>> {
     as_http1(&mut request);
     let is_head = request.method() == Method::HEAD;
     let answer = Service::begin_stream(service, clock, request);
-    async move { Ok(paced(answer.await?, is_head)) }
+    // On its way to its task it is moved a few times, and it is large.
+    Box::pin(async move { Ok(paced(answer.await?, is_head)) })
 }
 
 /// The fields as HTTP/1 has them, for whatever reads them: `Host`, and cookies in one line (RFC 9113, 8.2.3 and 8.3.1).
