@@ -16,7 +16,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// What a program of a few lines has.
 async fn server() -> Server {
-    let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize { guests: 16 });
+    let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize { guests: 16, warm: 16 });
     builder.without_http().build().await.unwrap_or_else(|error| panic!("{error}"))
 }
 

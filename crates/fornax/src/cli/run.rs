@@ -147,7 +147,7 @@ async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16, warm: 16 }).without_http().build().await?;
     let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
@@ -293,7 +293,7 @@ fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
 }
 
 /// Sockets and files are what a server has many of; the soft limit is often 1,024.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     // Refused or not: the limit that holds is the one that is there.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
