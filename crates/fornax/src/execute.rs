@@ -112,6 +112,7 @@ impl Server {
 
     async fn admit(&self, routed: Routed, input: Input, limits: ExecuteLimits) -> Result<base::Call, Error> {
         let mut call = self.road().gate.admit(routed, input).await?;
+        call.deadline.whole = true;
         if let Some(timeout) = limits.timeout {
             // Clocks do not reach as far as durations.
             let timeout = timeout.min(ExecuteLimits::PATIENT);

@@ -78,10 +78,14 @@ async fn run(links: &[Link], call: &mut Call, mut input: Bytes) -> Result<Vec<St
     let mut steps = Vec::with_capacity(links.len());
     for (index, link) in links.iter().enumerate() {
         let step = step(link, call, input).await.map_err(|error| error.within(&place(index, link)))?;
-        input = if link.whole { step.output.clone() } else { result_of(&step.output) };
-        let failed = step.code != 0;
+        let is_last = step.code != 0 || index + 1 == links.len();
+        input = match (is_last, link.whole) {
+            (true, _) => Bytes::new(),
+            (false, true) => step.output.clone(),
+            (false, false) => result_of(&step.output),
+        };
         steps.push(step);
-        if failed {
+        if is_last {
             break;
         }
     }
@@ -151,17 +155,23 @@ pub async fn output_of(reply: Reply, limits: &Limits) -> Result<(Bytes, i64), Er
 
 /// What the next step gets: the text behind the first `Result = `, or the next line where nothing is behind it; else the last
 /// line that is not empty.
+///
+/// An output may be nothing but line feeds: its lines are walked, never kept.
 pub fn result_of(output: &Bytes) -> Bytes {
-    let lines: Vec<&[u8]> = output.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-    let behind_mark =
-        |line: &[u8]| line.windows(RESULT.len()).position(|part| part == RESULT.as_bytes()).map(|at| at + RESULT.len());
-    let marked = lines.iter().enumerate().find_map(|(index, line)| Some((index, &line[behind_mark(line)?..])));
+    let marked = (0..output.len()).find(|at| output[*at..].starts_with(RESULT.as_bytes()));
     let found = match marked {
-        Some((index, rest)) if rest.trim_ascii().is_empty() => lines.get(index + 1).copied().unwrap_or_default(),
-        Some((_, rest)) => rest,
-        None => lines.iter().rev().find(|line| !line.is_empty()).copied().unwrap_or_default(),
+        Some(at) => {
+            let mut lines = lines(&output[at + RESULT.len()..]);
+            let rest = lines.next().unwrap_or_default();
+            if rest.trim_ascii().is_empty() { lines.next().unwrap_or_default() } else { rest }
+        }
+        None => lines(output).rfind(|line| !line.is_empty()).unwrap_or_default(),
     };
     output.slice_ref(found)
+}
+
+fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 /// The answer of a chain: what its last step wrote, or which step failed.
@@ -193,7 +203,11 @@ mod tests {
             ("Result =   \r\nnext\r\nlast", "next"),
             ("Result = ", ""),
             ("first\nlast\n\n", "last"),
+            ("first\r\nlast\r\n\r\n", "last"),
+            ("ResultResult = abc\nResult", "abc"),
+            ("Result =", "Result ="),
             ("only", "only"),
+            ("\n\n\n", ""),
             ("", ""),
         ] {
             assert_eq!(result_of(&Bytes::copy_from_slice(output.as_bytes())), expected, "{output:?}");
