@@ -80,8 +80,8 @@ pub enum Reply {
     Bytes(Output),
     /// How a `run` entry ended.
     Command(Exit),
-    /// What each step of a chain came to, up to the first that failed.
-    Steps(Vec<Step>),
+    /// What each step of a chain came to, up to the first that failed; and why that one came to nothing, where it did.
+    Steps(Vec<Step>, Option<Error>),
 }
 
 /// What a `process` entry came to.

@@ -57,9 +57,13 @@ impl Handler for Chain {
             match std::mem::replace(&mut call.input, Input::Bytes(Bytes::new())) {
                 Input::Http(request) => {
                     let input = input_of(request, &mut call).await?;
-                    answer(run(&links, &mut call, input).await?).map(Reply::Http)
+                    let (steps, failed) = run(&links, &mut call, input).await;
+                    failed.map_or_else(|| answer(steps).map(Reply::Http), Err)
                 }
-                Input::Bytes(input) => run(&links, &mut call, input).await.map(Reply::Steps),
+                Input::Bytes(input) => {
+                    let (steps, failed) = run(&links, &mut call, input).await;
+                    Ok(Reply::Steps(steps, failed))
+                }
                 Input::Command(_) => Err(Error::new(Kind::Internal, "a chain cannot be called in this way")),
             }
         })
@@ -73,11 +77,14 @@ async fn input_of(request: Request<Body>, call: &mut Call) -> Result<Bytes, Erro
     Ok(text::input(&codec::Request { head: &head, via: &call.via }, body))
 }
 
-/// Runs the steps up to the first that fails.
-async fn run(links: &[Link], call: &mut Call, mut input: Bytes) -> Result<Vec<Step>, Error> {
+/// Runs the steps up to the first that fails; what the others came to is not lost with it.
+async fn run(links: &[Link], call: &mut Call, mut input: Bytes) -> (Vec<Step>, Option<Error>) {
     let mut steps = Vec::with_capacity(links.len());
     for (index, link) in links.iter().enumerate() {
-        let step = step(link, call, input).await.map_err(|error| error.within(&place(index, link)))?;
+        let step = match step(link, call, input).await {
+            Ok(step) => step,
+            Err(error) => return (steps, Some(error.within(&place(index, link)))),
+        };
         let is_last = step.code != 0 || index + 1 == links.len();
         input = match (is_last, link.whole) {
             (true, _) => Bytes::new(),
@@ -89,7 +96,7 @@ async fn run(links: &[Link], call: &mut Call, mut input: Bytes) -> Result<Vec<St
             break;
         }
     }
-    Ok(steps)
+    (steps, None)
 }
 
 /// What errors call a step.
@@ -149,7 +156,7 @@ pub async fn output_of(reply: Reply, limits: &Limits) -> Result<(Bytes, i64), Er
             let failed = status.is_client_error() || status.is_server_error();
             Ok((body, if failed { i64::from(status.as_u16()) } else { 0 }))
         }
-        Reply::Steps(_) => Err(Error::new(Kind::Internal, "a chain within a chain")),
+        Reply::Steps(..) => Err(Error::new(Kind::Internal, "a chain within a chain")),
     }
 }
 

@@ -9,8 +9,10 @@ use base::{Command, Stdio};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::logs::LogStream;
 use crate::state::Active;
@@ -109,6 +111,9 @@ impl Captured {
     }
 }
 
+/// What a component may write to a [`Capture`] at once: the host copies it out of the guest first.
+const PERMITTED_BYTES: usize = 1 << 20;
+
 /// Standard output that is kept, up to the module's limit.
 #[derive(Clone)]
 pub(crate) struct Capture {
@@ -146,6 +151,31 @@ impl StdoutStream for Capture {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
+
+    // Not by way of a task that writes what is queued, as where nothing is said: that ends with the store, and what was not
+    // flushed with it.
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Capture {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        Self::write(self, &bytes).map_err(|error| StreamError::Trap(error.into()))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(PERMITTED_BYTES)
+    }
+}
+
+#[async_trait]
+impl Pollable for Capture {
+    async fn ready(&mut self) {}
 }
 
 impl AsyncWrite for Capture {

@@ -61,10 +61,9 @@ pub(crate) async fn whole(guest: Guest, response: Response<WasiBody>) -> Result<
     let (parts, body) = response.into_parts();
     check_status(parts.status)?;
     let mut body = GuestBody::new(guest, body, content_length(&parts.headers), false);
-    poll_fn(|cx| body.poll_whole(cx)).await?;
-    body.check_length()?;
     let mut bytes = BytesMut::new();
-    body.gathered.iter().for_each(|data| bytes.extend_from_slice(data));
+    poll_fn(|cx| body.poll_whole(&mut bytes, cx)).await?;
+    body.check_length()?;
     Ok(Response::from_parts(parts, Body::from(bytes.freeze())))
 }
 
@@ -150,14 +149,16 @@ impl GuestBody {
         Poll::Ready(Ok(()))
     }
 
-    /// Drives the guest to its end and takes all of its body, up to the module's limit.
-    fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    /// Drives the guest to its end and takes all of its body, up to the module's limit. A frame may be a single byte, so they are
+    /// not kept as they come.
+    fn poll_whole(&mut self, bytes: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let bytes_max = self.guest.active.module.limits.buffer_bytes;
         loop {
             let ended = self.guest.poll(cx);
             let mut took = false;
             while self.take_frame(cx)? {
                 took = true;
+                self.gathered.drain(..).for_each(|data| bytes.extend_from_slice(&data));
                 if self.gathered_bytes > bytes_max {
                     return Poll::Ready(Err(failure::output_limit()));
                 }

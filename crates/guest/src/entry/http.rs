@@ -74,7 +74,8 @@ impl Handler for Http {
         Box::pin(async move {
             let mut answered = Some(answered);
             let response = poll_fn(|cx| poll_answer(&mut guest, &mut answered, cx)).await?;
-            let response = if whole { reply::whole(guest, response).await } else { reply::assemble(guest, response, head_only).await };
+            let response =
+                if whole { reply::whole(guest, response).await } else { reply::assemble(guest, response, head_only).await };
             response.map(Reply::Http)
         })
     }
