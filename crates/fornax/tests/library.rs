@@ -190,6 +190,35 @@ fn an_execution_stands_under_its_own_limits() {
     });
 }
 
+/// A program that writes three megabytes with one call, as programs do that do not look how much of it was taken; and ends with 0
+/// if all of it was.
+fn writes_at_once(fd: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 64)
+        (func (export "_start")
+          (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 3000000))
+          (drop (call $write (i32.const {fd}) (i32.const 0) (i32.const 1) (i32.const 8)))
+          (call $exit (i32.ne (i32.load (i32.const 8)) (i32.const 3000000)))))"#
+    );
+    wat::parse_str(text).expect("a module")
+}
+
+#[test]
+fn one_write_takes_all_that_a_program_gives() {
+    block_on(async {
+        let (app, mut server) = (App::new(), server().await);
+        for (fd, len) in [(1, 3_000_000), (2, 0)] {
+            let file = app.file(&format!("{fd}.wasm"), &writes_at_once(fd));
+            let id = server.registry().load(file).await.unwrap_or_else(|error| panic!("{error}"));
+            let step = server.execute(id, "", NONE).await.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((step.code, step.output.len()), (0, len), "to {fd}");
+        }
+    });
+}
+
 fn kind(result: Result<Step, Error>) -> Kind {
     result.expect_err("it fails").kind
 }

@@ -32,6 +32,7 @@ mod runner;
 mod runtime;
 mod scan;
 mod state;
+mod terminal;
 mod ticker;
 mod turns;
 

@@ -16,6 +16,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::logs::LogStream;
 use crate::state::Active;
+use crate::terminal::Writer;
 
 /// What a guest is started with.
 pub(crate) struct Program {
@@ -43,7 +44,7 @@ pub(crate) enum Stdout {
     /// Kept for whoever called; standard error becomes log lines.
     Captured(Capture),
     /// This process's; standard error too.
-    Inherited,
+    Inherited { out: Writer, err: Writer },
 }
 
 impl Program {
@@ -66,7 +67,7 @@ impl Program {
         args.extend(command.args);
         let (stdin, stdout) = match command.stdio {
             Stdio::Buffered(bytes) => (Stdin::Bytes(bytes), Stdout::Captured(Capture::new(active))),
-            Stdio::Inherited => (Stdin::Inherited, Stdout::Inherited),
+            Stdio::Inherited => (Stdin::Inherited, Stdout::Inherited { out: Writer::output(), err: Writer::error() }),
         };
         Self { args, env, stdin, stdout }
     }
@@ -81,7 +82,7 @@ impl Program {
         match &self.stdout {
             Stdout::Log => wasi.stdout(LogStream::new(active, "stdout")).stderr(LogStream::new(active, "stderr")),
             Stdout::Captured(capture) => wasi.stdout(capture.clone()).stderr(LogStream::new(active, "stderr")),
-            Stdout::Inherited => wasi.inherit_stdout().inherit_stderr(),
+            Stdout::Inherited { out, err } => wasi.stdout(out.clone()).stderr(err.clone()),
         };
         if !self.env.is_empty() {
             wasi.envs(&self.env);
@@ -93,11 +94,19 @@ impl Program {
 }
 
 impl Stdout {
+    /// Returns when what was written is out, where that is for others to take.
+    pub(crate) async fn finish(&self) {
+        if let Self::Inherited { out, err } = self {
+            out.finish().await;
+            err.finish().await;
+        }
+    }
+
     /// What will have been written when the program has ended; empty where that went elsewhere.
     pub(crate) fn capture(&self) -> Captured {
         match self {
             Self::Captured(capture) => Captured(Some(capture.clone())),
-            Self::Log | Self::Inherited => Captured(None),
+            Self::Log | Self::Inherited { .. } => Captured(None),
         }
     }
 }

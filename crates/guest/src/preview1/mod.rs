@@ -23,6 +23,7 @@ mod stat;
 mod stdio;
 mod strings;
 mod table;
+mod transfer;
 mod vectors;
 
 use std::future::Future;
