@@ -12,8 +12,11 @@ use crate::preview1::rights::Rights;
 use crate::preview1::stat::{FileStat, FileType, NewTimes};
 use crate::preview1::table::{Descriptor, File, Flags, Handle, Kind};
 use crate::preview1::vectors::size;
-use crate::preview1::{off_thread, reach, table};
+use crate::preview1::{reach, table};
 use crate::state::State;
+
+/// Bytes that one call sets aside on the disk: one step, which nothing interrupts.
+const ALLOCATED_BYTES_MAX: u64 = 1 << 30;
 
 /// A position in a file, as the system counts.
 pub(super) fn position(offset: u64) -> Result<u64, Failure> {
@@ -158,7 +161,7 @@ pub(super) async fn filestat(caller: &mut Caller<'_, State>, fd: u32, to: u32) -
 /// What is known of something that is open.
 pub(super) async fn stat(handle: &Arc<Handle>) -> Result<FileStat, Failure> {
     let handle = Arc::clone(handle);
-    off_thread(move || FileStat::of_file(handle.file())).await
+    handle.steps().run(move || FileStat::of_file(handle.file())).await
 }
 
 pub(super) async fn set_size(caller: &mut Caller<'_, State>, fd: u32, size: u64) -> Result<(), Failure> {
@@ -170,7 +173,7 @@ pub(super) async fn set_size(caller: &mut Caller<'_, State>, fd: u32, size: u64)
     rights.demand(Rights::FD_FILESTAT_SET_SIZE)?;
     let handle = Arc::clone(&file.handle);
     let size = position(size)?;
-    off_thread(move || handle.file().set_len(size)).await
+    handle.steps().run(move || handle.file().set_len(size)).await
 }
 
 pub(super) async fn set_times(
@@ -184,7 +187,7 @@ pub(super) async fn set_times(
     let (handle, rights) = on_disk(table(caller).get(fd)?)?;
     rights.demand(Rights::FD_FILESTAT_SET_TIMES)?;
     handle.demand_writable()?;
-    off_thread(move || times.set(handle.file())).await
+    handle.steps().run(move || times.set(handle.file())).await
 }
 
 fn on_disk(descriptor: &Descriptor) -> Result<(Arc<Handle>, Rights), Failure> {
@@ -198,13 +201,13 @@ fn on_disk(descriptor: &Descriptor) -> Result<(Arc<Handle>, Rights), Failure> {
 pub(super) async fn sync(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
     let (handle, rights) = on_disk(table(caller).get(fd)?)?;
     rights.demand(Rights::FD_SYNC)?;
-    off_thread(move || handle.file().sync_all()).await
+    handle.steps().run(move || handle.file().sync_all()).await
 }
 
 pub(super) async fn datasync(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
     let (handle, rights) = on_disk(table(caller).get(fd)?)?;
     rights.demand(Rights::FD_DATASYNC)?;
-    off_thread(move || handle.file().sync_data()).await
+    handle.steps().run(move || handle.file().sync_data()).await
 }
 
 pub(super) async fn allocate(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64) -> Result<(), Failure> {
@@ -214,9 +217,9 @@ pub(super) async fn allocate(caller: &mut Caller<'_, State>, fd: u32, offset: u6
         return Err(Errno::Inval.into());
     }
     let end = offset.checked_add(len).and_then(|end| i64::try_from(end).ok());
-    end.ok_or(Errno::Fbig)?;
+    end.filter(|_| len <= ALLOCATED_BYTES_MAX).ok_or(Errno::Fbig)?;
     let handle = Arc::clone(&file.handle);
-    off_thread(move || Ok(fallocate(handle.file(), FallocateFlags::empty(), offset, len)?)).await
+    handle.steps().run(move || Ok(fallocate(handle.file(), FallocateFlags::empty(), offset, len)?)).await
 }
 
 pub(super) async fn advise(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64, advice: u32) -> Result<(), Failure> {
@@ -226,7 +229,7 @@ pub(super) async fn advise(caller: &mut Caller<'_, State>, fd: u32, offset: u64,
         return Err(Errno::Inval.into());
     }
     let handle = Arc::clone(&file.handle);
-    off_thread(move || give_advice(handle.file(), offset, NonZeroU64::new(len), advice)).await
+    handle.steps().run(move || give_advice(handle.file(), offset, NonZeroU64::new(len), advice)).await
 }
 
 #[cfg(target_os = "linux")]

@@ -19,7 +19,7 @@ use crate::preview1::rights::Rights;
 use crate::preview1::stdio::{self, Input, Output};
 use crate::preview1::table::{Descriptor, File, Flags, Handle, Kind};
 use crate::preview1::vectors::{MOVED_BYTES_MAX, Vectors, WRITTEN_BYTES_MAX, size};
-use crate::preview1::{breathe, off_thread, reach};
+use crate::preview1::{breathe, reach};
 use crate::state::{Active, State};
 use crate::terminal::Writer;
 
@@ -136,12 +136,14 @@ async fn read_at(handle: &Arc<Handle>, at: u64, len: usize) -> Result<Vec<u8>, F
         return Ok(Vec::new());
     }
     let handle = Arc::clone(handle);
-    off_thread(move || {
-        let mut bytes = Vec::with_capacity(len);
-        rustix::io::retry_on_intr(|| rustix::io::pread(handle.file(), spare_capacity(&mut bytes), at))?;
-        Ok(bytes)
-    })
-    .await
+    handle
+        .steps()
+        .run(move || {
+            let mut bytes = Vec::with_capacity(len);
+            rustix::io::retry_on_intr(|| rustix::io::pread(handle.file(), spare_capacity(&mut bytes), at))?;
+            Ok(bytes)
+        })
+        .await
 }
 
 /// Writes to a file, piece by piece: many programs do not go on after a write that was short. Returns how many bytes, and where the
@@ -215,17 +217,19 @@ fn before_that(written: usize, failure: Failure) -> Result<usize, Failure> {
 /// Writes some of the bytes; returns how many, and where the next would go.
 async fn write_at(handle: &Arc<Handle>, bytes: Vec<u8>, at: u64, append: bool) -> Result<(usize, u64), Failure> {
     let handle = Arc::clone(handle);
-    off_thread(move || {
-        let file = handle.file();
-        if append {
-            let written = append_to(file, &bytes)?;
-            Ok((written, file.metadata()?.len()))
-        } else {
-            let written = file.write_at(&bytes, at)?;
-            Ok((written, at + written as u64))
-        }
-    })
-    .await
+    handle
+        .steps()
+        .run(move || {
+            let file = handle.file();
+            if append {
+                let written = append_to(file, &bytes)?;
+                Ok((written, file.metadata()?.len()))
+            } else {
+                let written = file.write_at(&bytes, at)?;
+                Ok((written, at + written as u64))
+            }
+        })
+        .await
 }
 
 /// Writes at the end, wherever that is by then.
