@@ -245,6 +245,45 @@ fn a_reader_that_leaves_ends_a_flood() {
     assert!(status.code().is_some(), "{status:?}, signal {:?}", status.signal());
 }
 
+/// A program that prints the names of the directories it has, each in brackets.
+const LISTS_DIRECTORIES: &str = r#"
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_get" (func $get (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_dir_name" (func $name (param i32 i32 i32) (result i32)))
+    (memory (export "memory") 1) (data (i32.const 64) "[") (data (i32.const 65) "]")
+    (func $print (param i32 i32)
+      (i32.store (i32.const 0) (local.get 0)) (i32.store (i32.const 4) (local.get 1))
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+    (func (export "_start") (local $fd i32)
+      (local.set $fd (i32.const 3))
+      (loop $next
+        (if (i32.eqz (call $get (local.get $fd) (i32.const 16)))
+          (then
+            (drop (call $name (local.get $fd) (i32.const 128) (i32.load (i32.const 20))))
+            (call $print (i32.const 64) (i32.const 1))
+            (call $print (i32.const 128) (i32.load (i32.const 20)))
+            (call $print (i32.const 65) (i32.const 1))
+            (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+            (br $next)))))"#;
+
+#[test]
+fn directories_have_the_names_they_were_given() {
+    let app = App::new();
+    fs::create_dir(app.folder().join("sub")).expect("a directory");
+    app.file("sub/hello.txt", b"hello");
+    let grants: Vec<_> =
+        [".", "fs-tests.dir", "a/b", "/", "/data"].iter().map(|name| format!("{}/sub::{name}", app.folder().display())).collect();
+    let dirs: Vec<_> = grants.iter().flat_map(|grant| ["--dir", grant]).collect();
+    let ended = run_to_end(&mut command(module(&app, "lists.wasm", LISTS_DIRECTORIES), &dirs));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "[.][fs-tests.dir][a/b][/][/data]"), "{}", ended.stderr);
+    for name in ["p1-command", "cli-component"] {
+        for path in ["hello.txt", "fs-tests.dir/hello.txt", "a/b/hello.txt"] {
+            let ended = run_to_end(&mut command(guest(name), &[&dirs[..6], &["--", &format!("file={path}")]].concat()));
+            assert!(ended.stdout.contains("file: hello\n"), "{name}, {path}: {}", ended.stdout);
+        }
+    }
+}
+
 /// A program that writes three megabytes with one call: to standard output, or to a file; and ends with 0 if all of it was taken.
 const WRITES_AT_ONCE: &str = r#"
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
