@@ -1,5 +1,6 @@
 //! Calls that no trigger makes: by the program that embeds Fornax, and by commands.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,54 @@ pub struct ExecuteLimits {
     pub timeout: Option<Duration>,
     /// Memory of a sandbox; of a chain, of each step's, where its module has no less.
     pub memory_bytes: Option<u64>,
+}
+
+/// A module of a chain, as a program that embeds Fornax or the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The module.
+    pub module: ModuleId,
+    /// Whether all of its output goes on, not only its result.
+    pub whole: bool,
+}
+
+impl From<ModuleId> for Link {
+    fn from(module: ModuleId) -> Self {
+        Self { module, whole: false }
+    }
+}
+
+/// A chain that came to nothing.
+#[derive(Debug)]
+pub struct ChainError {
+    /// The steps before the one that failed.
+    pub steps: Vec<Step>,
+    /// Why it did. It names the step.
+    pub error: Error,
+}
+
+impl fmt::Display for ChainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ChainError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<Error> for ChainError {
+    fn from(error: Error) -> Self {
+        Self { steps: Vec::new(), error }
+    }
+}
+
+impl From<ChainError> for Error {
+    fn from(error: ChainError) -> Self {
+        error.error
+    }
 }
 
 impl ExecuteLimits {
@@ -68,18 +117,23 @@ impl Server {
         Ok(Step { module: name, output, code, took: began.elapsed(), cpu: root.computed() })
     }
 
-    /// Calls modules in sequence, each with the result of the one before, up to the first that fails. One deadline holds for
-    /// all of them.
+    /// Calls modules in sequence, each with the result of the one before, or all it wrote where its [`Link`] says so, up to the
+    /// first that fails. One deadline holds for all of them.
     ///
     /// # Errors
     ///
-    /// As [`Server::execute`]; names the step.
-    pub async fn chain(&self, ids: &[ModuleId], input: impl Into<Bytes>, limits: ExecuteLimits) -> Result<Vec<Step>, Error> {
-        let link = |id: &ModuleId| {
-            let module = self.module(*id)?;
-            Ok(guest::Link { entry: entry_for_bytes(&module)?, module, whole: false })
+    /// As [`Server::execute`]; names the step, and has what those before it came to.
+    pub async fn chain(
+        &self,
+        links: &[impl Into<Link> + Copy],
+        input: impl Into<Bytes>,
+        limits: ExecuteLimits,
+    ) -> Result<Vec<Step>, ChainError> {
+        let link = |link: Link| {
+            let module = self.module(link.module)?;
+            Ok(guest::Link { entry: entry_for_bytes(&module)?, module, whole: link.whole })
         };
-        let links = ids.iter().map(link).collect::<Result<Vec<_>, Error>>()?;
+        let links = links.iter().map(|known| link((*known).into())).collect::<Result<Vec<_>, Error>>()?;
         let Some(first) = links.first().map(|link| Arc::clone(&link.module)) else { return Ok(Vec::new()) };
         let chain = guest::Chain::new(links);
         // The first module's tenant and limits are the chain's.
@@ -88,8 +142,9 @@ impl Server {
         let limits = ExecuteLimits { memory_bytes: limits.memory_bytes.or(Some(u64::MAX)), ..limits };
         let call = self.admit(routed, Input::Bytes(input.into()), limits).await?;
         match base::Handler::handle(&*chain, call).await? {
-            Reply::Steps(steps) => Ok(steps),
-            _ => Err(Error::new(Kind::Internal, "the chain gave another's reply")),
+            Reply::Steps(steps, None) => Ok(steps),
+            Reply::Steps(steps, Some(error)) => Err(ChainError { steps, error }),
+            _ => Err(Error::new(Kind::Internal, "the chain gave another's reply").into()),
         }
     }
 
@@ -112,6 +167,7 @@ impl Server {
 
     async fn admit(&self, routed: Routed, input: Input, limits: ExecuteLimits) -> Result<base::Call, Error> {
         let mut call = self.road().gate.admit(routed, input).await?;
+        call.deadline.whole = true;
         if let Some(timeout) = limits.timeout {
             // Clocks do not reach as far as durations.
             let timeout = timeout.min(ExecuteLimits::PATIENT);

@@ -24,6 +24,6 @@ mod server;
 pub use base::{Error, Kind, ModuleId, Step};
 pub use builder::Builder;
 pub use config::Config;
-pub use execute::{ExecuteLimits, Registry};
+pub use execute::{ChainError, ExecuteLimits, Link, Registry};
 pub use guest::{Interface, PoolSize};
 pub use server::Server;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fornax::{Builder, Config, Error, ExecuteLimits, Kind, ModuleId, PoolSize, Server, Step};
+use fornax::{Builder, Config, Error, ExecuteLimits, Kind, Link, ModuleId, PoolSize, Server, Step};
 use testkit::{App, alone, guest};
 
 const NONE: ExecuteLimits = ExecuteLimits { timeout: None, memory_bytes: None };
@@ -135,14 +135,20 @@ fn chains_give_every_step() {
         let steps = server.chain(&[rot13, program, echo, rot13], "Hello", NONE).await.expect("four steps");
         let outputs: Vec<_> = steps.iter().map(text).collect();
         assert_eq!(outputs, ["Result = Uryyb", "input: Uryyb\n", "input: Uryyb", "Result = vachg: Hello"]);
-        assert!(server.chain(&[], "Hello", NONE).await.expect("nothing to do").is_empty());
+        assert!(server.chain(&[] as &[ModuleId], "Hello", NONE).await.expect("nothing to do").is_empty());
 
         let exits = load(&mut server, "hostile-run-exit").await;
         let steps = server.chain(&[rot13, exits, rot13], "Hello", NONE).await.expect("two steps");
         assert_eq!(steps.iter().map(|step| step.code).collect::<Vec<_>>(), [0, 3]);
         let traps = load(&mut server, "hostile-process-trap").await;
-        let error = server.chain(&[rot13, traps, rot13], "Hello", NONE).await.expect_err("a trap");
-        assert_eq!((error.to_string().as_str(), error.kind), ("step 2 (`hostile-process-trap`): the guest trapped", Kind::Trap));
+        let failed = server.chain(&[rot13, traps, rot13], "Hello", NONE).await.expect_err("a trap");
+        assert_eq!(failed.to_string(), "step 2 (`hostile-process-trap`): the guest trapped");
+        assert_eq!(failed.steps.iter().map(text).collect::<Vec<_>>(), ["Result = Uryyb"]);
+        assert_eq!(Error::from(failed).kind, Kind::Trap);
+
+        let whole = Link { module: rot13, whole: true };
+        let steps = server.chain(&[whole, rot13.into()], "Hello", NONE).await.expect("two steps");
+        assert_eq!(text(&steps[1]), "Result = Erfhyg = Hello");
     });
 }
 
@@ -162,6 +168,11 @@ fn an_execution_stands_under_its_own_limits() {
             let chained = server.chain(&[id, id], "", limits).await.expect_err("endless");
             assert!(chained.to_string().starts_with("step 1 (`"), "{chained}");
         }
+        // The head is out at once; the body never ends.
+        let trickle = load(&mut server, "hostile-trickle").await;
+        assert_eq!(kind(server.execute(trickle, "", limits).await), Kind::Deadline);
+        let chained = server.chain(&[trickle, trickle], "", limits).await.expect_err("endless");
+        assert_eq!((chained.error.kind, chained.to_string().starts_with("step 1 (`")), (Kind::Deadline, true), "{chained}");
         let sleeper = load(&mut server, "hostile-run-sleeper").await;
         assert_eq!(kind(server.execute(sleeper, "", limits).await), Kind::Deadline);
 
@@ -179,6 +190,35 @@ fn an_execution_stands_under_its_own_limits() {
     });
 }
 
+/// A program that writes three megabytes with one call, as programs do that do not look how much of it was taken; and ends with 0
+/// if all of it was.
+fn writes_at_once(fd: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 64)
+        (func (export "_start")
+          (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 3000000))
+          (drop (call $write (i32.const {fd}) (i32.const 0) (i32.const 1) (i32.const 8)))
+          (call $exit (i32.ne (i32.load (i32.const 8)) (i32.const 3000000)))))"#
+    );
+    wat::parse_str(text).expect("a module")
+}
+
+#[test]
+fn one_write_takes_all_that_a_program_gives() {
+    block_on(async {
+        let (app, mut server) = (App::new(), server().await);
+        for (fd, len) in [(1, 3_000_000), (2, 0)] {
+            let file = app.file(&format!("{fd}.wasm"), &writes_at_once(fd));
+            let id = server.registry().load(file).await.unwrap_or_else(|error| panic!("{error}"));
+            let step = server.execute(id, "", NONE).await.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((step.code, step.output.len()), (0, len), "to {fd}");
+        }
+    });
+}
+
 fn kind(result: Result<Step, Error>) -> Kind {
     result.expect_err("it fails").kind
 }
@@ -192,7 +232,7 @@ fn an_id_nobody_has_is_not_found() {
         let sentence = "no module has the id 6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d";
         assert_eq!((error.to_string().as_str(), error.kind), (sentence, Kind::NotFound));
         let rot13 = load(&mut server, "plugin-rot13").await;
-        let error = server.chain(&[rot13, id], "", NONE).await.expect_err("nobody");
+        let error = Error::from(server.chain(&[rot13, id], "", NONE).await.expect_err("nobody"));
         assert_eq!((error.to_string().as_str(), error.kind), (sentence, Kind::NotFound));
     });
 }

@@ -33,6 +33,7 @@ mod runner;
 mod runtime;
 mod scan;
 mod state;
+mod terminal;
 mod ticker;
 mod turns;
 

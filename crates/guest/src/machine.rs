@@ -199,7 +199,7 @@ mod tests {
         let ordinary = machine();
         assert_eq!((ordinary.pool(), ordinary.bound()), (PoolSize { guests: 6143, warm: 512 }, Bound::Mappings));
         let large = Machine { mappings: 1 << 20, memory_bytes: 256 << 30, ..machine() };
-        assert_eq!((large.pool(), large.bound()), (PoolSize { guests: 12_099, warm: 8192 }, Bound::AddressSpace));
+        assert_eq!((large.pool(), large.bound()), (PoolSize { guests: 12_098, warm: 8192 }, Bound::AddressSpace));
         let larger = Machine { address_space_bytes: 1 << 48, ..large };
         assert_eq!((larger.pool().guests, larger.bound()), (16_384, Bound::Enough));
         let container = Machine { memory_bytes: 256 << 20, ..machine() };

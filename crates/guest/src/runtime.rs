@@ -15,7 +15,7 @@ use crate::ignis;
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
-use crate::preview1::{self, Io, Places};
+use crate::preview1::{self, Io, Places, Tenants};
 use crate::publish::{Code, CodeDir};
 use crate::runner::Runners;
 use crate::scan::{self, Scan};
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) egress: egress::Egress,
     /// For files and directories that programs open.
     pub(crate) places: Arc<Places>,
+    /// The same programs' turns to wait for a disk.
+    pub(crate) tenants: Tenants,
 }
 
 /// Engines, pool, linkers and threads. One for the process; old modules keep what they need of it alive.
@@ -134,6 +136,7 @@ impl Runtime {
                 runners: Runners::start(options.runners)?,
                 egress: options.egress,
                 places: Places::new(),
+                tenants: Tenants::default(),
             }),
             code: CodeDir::create(&options.data)?,
             interfaces: options.interfaces,
@@ -171,7 +174,11 @@ impl Runtime {
             env: module.env,
             args: with_program_name(&module.name, module.args),
             input_at_zero: module.input_at_zero,
-            preopens: if scan.is_core { preview1::open_granted(&module.dirs)? } else { Vec::new() },
+            preopens: if scan.is_core {
+                preview1::open_granted(&module.dirs, &self.core.tenants.steps(&module.tenant))?
+            } else {
+                Vec::new()
+            },
             dirs: module.dirs,
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces: granted,

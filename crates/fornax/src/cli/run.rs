@@ -25,8 +25,9 @@ pub(super) struct RunArgs {
     /// A component or module (.wasm), an app (.toml), a WASIO configuration (.json), or a folder of artifacts
     #[arg(value_name = "FILE|APP.toml|CONFIG.json|DIR", required_unless_present = "chain")]
     file: Option<PathBuf>,
-    /// Call these modules in sequence with --input, or standard input, and print each step
-    #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
+    /// Call these modules in sequence with --input, or standard input, and print each step; behind FILE:whole all it wrote goes
+    /// on, not only its result
+    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "listen", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
     // A file conflicts with `chain`, and what conflicts is not required.

@@ -245,7 +245,7 @@ fn flags_that_cannot_be_used() {
     for (args, sentence) in [
         (&[hello, "--dir", "none::/data"][..], "missing directory `none`"),
         (&[hello, "--dir", "data"], "bad directory `data`; write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`"),
-        (&[hello, "--dir", ".::data"], "bad guest path `data`; write an absolute path without `..`, such as `/data`"),
+        (&[hello, "--dir", ".::../data"], "bad guest path `../data`; write a path without `..`, such as `/data` or `.`"),
         (&[hello, "--env", "NAME"], "an environment variable without a value; write `NAME=VALUE`"),
         (
             &["fornax.toml", "--env", "A=b"],

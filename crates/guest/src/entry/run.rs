@@ -92,11 +92,14 @@ impl Handler for Run {
 
 /// Runs the program and returns its exit code.
 async fn run(generation: &Generation, active: &Arc<Active>, program: Program) -> wasmtime::Result<u32> {
+    let stdout = program.stdout.clone();
     let result = match generation {
         Generation::Preview1(pre) => run_preview1(pre, active, program).await,
         Generation::V02(pre) => run_02(pre, active, &program).await,
         Generation::V03(pre) => run_03(pre, active, &program).await,
     };
+    // A component may end before what it wrote is out; its deadline holds until it is.
+    stdout.finish().await;
     match result {
         Ok(code) => Ok(code),
         Err(error) => match error.downcast_ref::<I32Exit>() {

@@ -23,15 +23,15 @@ mod stat;
 mod stdio;
 mod strings;
 mod table;
+mod transfer;
 mod vectors;
+mod work;
 
 use std::future::Future;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::task::JoinHandle;
 use wasmtime::{Caller, Extern};
 
 use crate::memory::Memory;
@@ -42,6 +42,7 @@ use crate::state::{Active, State};
 
 pub(crate) use crate::preview1::functions::define;
 pub(crate) use crate::preview1::table::{Places, Preopen, open_granted};
+pub(crate) use crate::preview1::work::Tenants;
 
 /// The module programs import.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -95,24 +96,6 @@ fn reach<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(Memory<'a>,
 /// The descriptors of the program that calls.
 fn table<'a>(caller: &'a mut Caller<'_, State>) -> &'a mut Table {
     &mut caller.data_mut().core().preview1.table
-}
-
-/// Does work that waits for a disk, on a thread for that. When the program is ended meanwhile, work that has not begun never
-/// does, and what has begun is finished by itself: one operation, of bounded size.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Failure> {
-    let mut job = Job(tokio::task::spawn_blocking(work));
-    match Pin::new(&mut job.0).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(Failure::Trap(wasmtime::format_err!("file work was lost: {error}"))),
-    }
-}
-
-struct Job<T>(JoinHandle<T>);
-
-impl<T> Drop for Job<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The result of a function that may wait for files, where there are none.
