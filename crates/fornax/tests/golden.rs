@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 use testkit::golden::{self, Table};
-use testkit::{App, Body, Client, Fornax, Response, Upstream};
+use testkit::{App, Body, Client, Fornax, Response, Upstream, alone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fornax");
 
@@ -29,6 +29,8 @@ fn tables(upstream: &Upstream, wanted: impl Fn(&str) -> bool) -> Vec<Table> {
 /// One app of all these guests answers everything as their tables say.
 #[track_caller]
 fn assert_served(wanted: impl Fn(&str) -> bool) {
+    // Compiling all of them takes the whole machine in a debug build, and several servers at once would be late.
+    let _alone = alone();
     let upstream = Upstream::start();
     let mut tables = tables(&upstream, wanted);
     tables.retain(Table::is_served);
@@ -68,6 +70,7 @@ fn every_command_does_as_its_table_says() {
 
 #[test]
 fn each_of_sixty_four_clients_at_once_gets_its_own_answer() {
+    let _alone = alone();
     let upstream = Upstream::start();
     // Of each instrument one, whatever else it can be given.
     let mut tables = tables(&upstream, |guest| guest.starts_with("wasio-"));
