@@ -169,16 +169,14 @@ impl Runtime {
             Code::Component(_) => 1,
             Code::Core(core) => ignis::stacks(core),
         };
+        // Components get theirs anew for each call; that they can be opened is found out now.
+        let preopens = preview1::open_granted(&module.dirs, &self.core.tenants.steps(&module.tenant))?;
         let equipment = Arc::new(Equipment {
             engine: self.engines.get(scan.engine).clone(),
             env: module.env,
             args: with_program_name(&module.name, module.args),
             input_at_zero: module.input_at_zero,
-            preopens: if scan.is_core {
-                preview1::open_granted(&module.dirs, &self.core.tenants.steps(&module.tenant))?
-            } else {
-                Vec::new()
-            },
+            preopens: if scan.is_core { preopens } else { Vec::new() },
             dirs: module.dirs,
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces: granted,

@@ -115,3 +115,26 @@ impl Clock {
         Some(self.born + Duration::from_nanos(self.since_ns.load(Relaxed)) + patience)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn patience_is_that_of_what_a_client_owes() {
+        let clock = Clock::new((Ipv4Addr::LOCALHOST, 1).into());
+        let left = || clock.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64().ceil());
+        assert_eq!((clock.phase(), left()), (Phase::FirstByte, Some(10.0)));
+        clock.enter(Phase::Head);
+        assert_eq!(left(), Some(5.0));
+        clock.begin_request();
+        clock.begin_body();
+        assert_eq!((clock.phase(), left()), (Phase::Busy, None), "a body has a clock of its own");
+        clock.end_part();
+        assert_eq!(left(), None, "the other part is not over");
+        clock.end_part();
+        assert_eq!((clock.phase(), left()), (Phase::Idle, Some(60.0)));
+    }
+}
