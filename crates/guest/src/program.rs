@@ -144,7 +144,7 @@ impl Capture {
         let mut kept = self.bytes();
         if (kept.len() + bytes.len()) as u64 > self.active.module.limits.buffer_bytes {
             self.active.meter.note_output_over();
-            return Err(io::Error::other("more output than the limit"));
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "more output than the limit"));
         }
         kept.write_all(bytes)
     }

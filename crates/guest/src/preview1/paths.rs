@@ -354,7 +354,11 @@ pub(super) async fn rename(
     new: u32,
     new_len: u32,
 ) -> Result<(), Failure> {
-    let (from, old) = located_to_change(caller, from, Rights::PATH_RENAME_SOURCE, (old, old_len))?;
+    let (from, mut old) = located_to_change(caller, from, Rights::PATH_RENAME_SOURCE, (old, old_len))?;
     let (to, new) = located_to_change(caller, to, Rights::PATH_RENAME_TARGET, (new, new_len))?;
+    // Only a directory can become what ends in a slash.
+    if new.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        old.push("");
+    }
     from.steps().run(move || beneath::rename(from.file(), &old, to.file(), &new)).await
 }

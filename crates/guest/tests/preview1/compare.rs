@@ -139,10 +139,6 @@ const DIFFERENCES: &[(&str, &[Difference])] = &[
             ("preview1-names", "size", "5", "0"),
         ],
     ),
-    (
-        "A slash at the end of a file's new name is left out; POSIX wants a directory then.",
-        &[("preview1-names", "rename file other/", "()", "NOTDIR"), ("preview1-names", "rename file d/", "ISDIR", "NOTDIR")],
-    ),
 ];
 
 async fn compare(program: &str, args: &[&str], stdin: &'static str) {
