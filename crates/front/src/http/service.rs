@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use base::{
-    Body, BodyError, BodyFault, Error, FileRoot, Input, Kind, ModuleVersion, Outcome, Picked, Reply, RequestId, Route, Routed,
-    Snapshot, limit_body, strip_hop_by_hop,
+    Body, BodyError, BodyFault, Error, FileRoot, Input, Kind, Looked, ModuleVersion, Outcome, Picked, Reply, RequestId, Route,
+    Routed, Snapshot, limit_body, strip_hop_by_hop,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -164,7 +164,7 @@ impl Service {
         }
         match stored {
             Stored::No => self.call(routed, request).await.response,
-            Stored::MayDo(ttl) => Box::pin(self.cached(ttl, routed, request)).await,
+            Stored::MayDo(ttl) => Box::pin(self.cached(ttl, routed, request, seen)).await,
             Stored::Outdated(route) => Box::pin(self.change(&route, routed, request)).await,
         }
     }
@@ -181,7 +181,18 @@ impl Service {
     }
 
     /// An answer that was given before, or a call that may leave one.
-    async fn cached(&self, ttl: Duration, routed: Routed, request: Request<RequestBody>) -> Response<Body> {
+    async fn cached(
+        &self,
+        ttl: Duration,
+        routed: Routed,
+        request: Request<RequestBody>,
+        seen: &mut Option<Box<Seen>>,
+    ) -> Response<Body> {
+        let mut note = |looked| {
+            if let Some(seen) = seen {
+                seen.cache = Some(looked);
+            }
+        };
         let module = Arc::clone(&routed.module);
         let Some(ask) = cache::Ask::of(&request, &module) else { return self.call(routed, request).await.response };
         let end = tokio::time::Instant::now() + module.limits.wall;
@@ -189,6 +200,7 @@ impl Service {
             match self.cache.find(&ask) {
                 cache::Found::Answer(response) => {
                     module.metrics.cache_hit();
+                    note(Looked::Hit);
                     return response;
                 }
                 cache::Found::Fill(fill) => break Some(fill),
@@ -205,6 +217,7 @@ impl Service {
             }
         };
         module.metrics.cache_miss();
+        note(Looked::Miss);
         let answered = self.call(routed, request).await;
         match fill {
             Some(fill) if answered.by_guest => fill.answer(answered.response, ttl).await.unwrap_or_else(|error| {
