@@ -23,7 +23,7 @@ pub(super) async fn run(
         None => stdin()?,
     };
     let config = Config { server: Server { data: global.data.clone(), ..Server::default() }, ..Config::empty() };
-    let mut server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
     let mut ids = Vec::new();
     for file in files {
         ids.push(server.registry().load(file).await?);

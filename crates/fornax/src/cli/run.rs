@@ -101,7 +101,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     }
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
-    let mut server = tokio::select! {
+    let server = tokio::select! {
         server = Builder::from_config(config)?.build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
@@ -112,7 +112,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         tokio::select! {
             _ = signals.next() => break,
             () = changed(&mut watch) => tokio::select! {
-                () = reload(&mut server, args, global, &mut watch) => {}
+                () = reload(&server, args, global, &mut watch) => {}
                 _ = signals.next() => break,
             },
         }
@@ -199,7 +199,7 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
+async fn reload(server: &Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;

@@ -349,6 +349,7 @@ impl Build<'_> {
             codec: raw.codec.as_ref().map(|text| self.text(text)).transpose()?,
             input_at_zero: self.input_at_zero(raw.process_input.as_ref())?,
             terminal: false,
+            loaded: false,
             limits: self.limits(&raw.limits)?,
             env: self.environment(raw)?,
             args: raw.args.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,

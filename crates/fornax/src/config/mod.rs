@@ -135,6 +135,8 @@ pub struct Module {
     pub input_at_zero: bool,
     /// Whether it is started on this process's standard streams; never by a file.
     pub terminal: bool,
+    /// Whether it was loaded by its path, beside what a file describes; never by a file. Its id goes with the path then.
+    pub loaded: bool,
     /// What each call may use.
     pub limits: Limits,
     /// The guest's environment, sorted by name.

@@ -214,6 +214,7 @@ impl<'t> Reader<'t> {
             entry: None,
             input_at_zero: false,
             terminal: false,
+            loaded: false,
             codec: Some(CODEC.to_owned()),
             limits: Limits::default(),
             env: Vec::new(),

@@ -86,6 +86,7 @@ fn one_of(app: &str, file: &Path, name: &str, options: &SingleOptions) -> Checke
         codec: options.codec.clone(),
         input_at_zero: false,
         terminal: options.terminal,
+        loaded: false,
         limits: options.limits.clone(),
         env: env.into_iter().collect(),
         args: options.args.clone(),
