@@ -429,6 +429,10 @@ fn http_entry(module: &Published) -> Result<Entry, String> {
         Some(_) if has(Entry::Run) => Ok(Entry::Run),
         _ if has(Entry::Http) => Ok(Entry::Http),
         _ if has(Entry::Process) => Ok(Entry::Process),
+        None if has(Entry::Run) && module.from.may_lack_codec => {
+            tracing::warn!(module = %name, "a program answers no requests without a codec: start with --codec wasio, cgi or ignis");
+            Ok(Entry::Run)
+        }
         None if has(Entry::Run) => Err(format!(
             "the module `{name}` is a program, and how a request gets into a program must be said: add `codec = \"wasio\"`, \
              `\"cgi\"` or `\"ignis\"` to it"
