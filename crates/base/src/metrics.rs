@@ -190,11 +190,6 @@ impl ModuleMetrics {
         self.cache_misses.inc();
     }
 
-    /// Hits and misses so far.
-    pub fn cache_counts(&self) -> (u64, u64) {
-        (self.cache_hits.get(), self.cache_misses.get())
-    }
-
     /// Counts a failure that no answer carries.
     pub fn error(&self, error: &crate::Error) {
         self.all.error(error);
@@ -219,7 +214,6 @@ mod tests {
         module.cache_hit();
         module.cache_miss();
         module.cache_miss();
-        assert_eq!(module.cache_counts(), (1, 2));
         let text = metrics.render();
         for line in [
             r#"fornax_cache_hits_total{tenant="acme",module="hello"} 1"#,

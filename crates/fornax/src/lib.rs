@@ -5,7 +5,7 @@
 //! ```no_run
 //! # async fn run() -> Result<(), fornax::Error> {
 //! let config = fornax::Config::from_file("fornax.toml".as_ref(), &|name| std::env::var(name).ok())?;
-//! let mut server = fornax::Builder::from_config(config)?.build().await?;
+//! let server = fornax::Builder::from_config(config)?.build().await?;
 //! println!("listening on http://{}", server.addresses()[0]);
 //! # std::future::pending::<()>().await;
 //! server.drain().await;

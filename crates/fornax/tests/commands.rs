@@ -210,6 +210,14 @@ fn limits_end_it_with_a_sentence() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{name}: {}", ended.stderr);
         assert!(ended.stderr.lines().any(|line| line.starts_with(sentence)), "{name}: {}", ended.stderr);
     }
+    for (size, wrong) in [
+        ("8GiB", "is over its cap of 1 GiB"),
+        ("0", "must be more than 0"),
+        ("much", "is no size; write a number and a unit, such as `64MiB`"),
+    ] {
+        let ended = run("p1-command", &["--memory", size]);
+        assert_eq!((ended.code, ended.stderr), (Some(1), format!("error: --memory `{size}` {wrong}\n")));
+    }
     // One that waits for its input is no loop.
     let mut waits = Dialogue::start(&mut command(guest("p1-command"), &["--timeout", "300ms", "--", "now"]));
     waits.hears("argument: now");

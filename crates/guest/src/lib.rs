@@ -38,6 +38,7 @@ mod ticker;
 mod turns;
 
 pub use chain::{Chain, Link, entry_for_bytes, input_for, output_of, result_of};
+pub use codec::entry_of_codec;
 pub use engine::PoolSize;
 pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};
 pub use machine::{Bound, Machine};

@@ -49,7 +49,7 @@ fn run_program(data: Option<&Path>, pool: PoolSize) -> Result<Duration, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let config = Config { server: Server { data: data.map(Path::to_owned), ..Server::default() }, ..Config::empty() };
-        let mut server = Builder::from_config(config)?.threads(1).pool(pool).without_http().build().await?;
+        let server = Builder::from_config(config)?.threads(1).pool(pool).without_http().build().await?;
         let program = server.registry().load(&file).await?;
         let mut fastest = Duration::MAX;
         for _ in 0..RUNS {

@@ -11,7 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::watch::Watch;
 use super::{Global, chain, print_error, say};
-use crate::config::{Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag};
+use crate::config::{
+    Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag, parse_memory_flag,
+};
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
 
 /// What a shell reports for a program that aborted: what a trap is.
@@ -48,7 +50,7 @@ pub(super) struct RunArgs {
     /// Which entry of the artifact is meant, where it has several: http, run, process
     #[arg(long, value_name = "ENTRY")]
     entry: Option<String>,
-    /// Serve a program over HTTP: how a request gets in and its answer out (ignis, wasio, cgi)
+    /// Serve programs over HTTP: how a request gets in and its answer out (ignis, wasio, cgi)
     #[arg(long, value_name = "CODEC")]
     codec: Option<String>,
     /// How long a call may take and compute, such as 200ms; a program that runs once may take for ever
@@ -56,7 +58,7 @@ pub(super) struct RunArgs {
     timeout: Option<humantime::Duration>,
     /// Memory of a sandbox, such as 64MiB
     #[arg(long, value_name = "SIZE")]
-    memory: Option<bytesize::ByteSize>,
+    memory: Option<String>,
     /// Reload when the file, a file the app names, or an artifact of the folder changes
     #[arg(long)]
     watch: bool,
@@ -69,6 +71,10 @@ impl RunArgs {
     /// The file; the command line has one where it has no chain.
     fn file(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn memory_bytes(&self) -> Result<Option<u64>, ConfigError> {
+        self.memory.as_deref().map(parse_memory_flag).transpose()
     }
 }
 
@@ -87,7 +93,7 @@ pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
 async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     let mut signals = Signals::new()?;
     if !args.chain.is_empty() {
-        let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory.map(|size| size.0) };
+        let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory_bytes()? };
         return tokio::select! {
             code = chain::run(&args.chain, args.input.as_deref(), limits, global) => code,
             code = signals.next() => Ok(ExitCode::from(code)),
@@ -102,7 +108,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     }
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
-    let mut server = tokio::select! {
+    let server = tokio::select! {
         server = Builder::from_config(config)?.build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
@@ -113,7 +119,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         tokio::select! {
             _ = signals.next() => break,
             () = changed(&mut watch) => tokio::select! {
-                () = reload(&mut server, args, global, &mut watch) => {}
+                () = reload(&server, args, global, &mut watch) => {}
                 _ = signals.next() => break,
             },
         }
@@ -200,7 +206,7 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
+async fn reload(server: &Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;
@@ -256,7 +262,7 @@ fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Erro
         limits: Limits {
             cpu: timeout.unwrap_or(defaults.cpu).min(Limits::CAPS.cpu),
             wall: timeout.unwrap_or(defaults.wall).min(Limits::CAPS.wall),
-            memory_bytes: args.memory.map_or(defaults.memory_bytes, |size| size.0),
+            memory_bytes: args.memory_bytes()?.unwrap_or(defaults.memory_bytes),
             ..defaults
         },
         dirs: args.dirs.iter().map(|text| parse_dir_flag(text)).collect::<Result<_, _>>()?,

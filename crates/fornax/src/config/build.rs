@@ -349,6 +349,8 @@ impl Build<'_> {
             codec: raw.codec.as_ref().map(|text| self.text(text)).transpose()?,
             input_at_zero: self.input_at_zero(raw.process_input.as_ref())?,
             terminal: false,
+            may_lack_codec: false,
+            loaded: false,
             limits: self.limits(&raw.limits)?,
             env: self.environment(raw)?,
             args: raw.args.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,
@@ -360,8 +362,7 @@ impl Build<'_> {
 
     fn entry(&self, text: &Text) -> Checked<Entry> {
         let name = self.text(text)?;
-        entry(&name)
-            .ok_or_else(|| self.wrong(text, "unknown entry").nearest(text.get_ref(), ENTRIES.map(Entry::name), &entry_hint()))
+        entry(&name).ok_or_else(|| unknown_entry(self.wrong(text, "unknown entry"), text.get_ref()))
     }
 
     fn input_at_zero(&self, text: Option<&Text>) -> Checked<bool> {
@@ -479,8 +480,9 @@ pub(super) fn entry(name: &str) -> Option<Entry> {
     ENTRIES.into_iter().find(|entry| entry.name() == name)
 }
 
-pub(super) fn entry_hint() -> String {
-    format!("write one of `{}`", ENTRIES.map(Entry::name).join("`, `"))
+pub(super) fn unknown_entry(error: ConfigError, word: &str) -> ConfigError {
+    let names = ENTRIES.map(Entry::name);
+    error.nearest(word, names, &format!("write one of `{}`", names.join("`, `")))
 }
 
 fn is_name(text: &str) -> bool {

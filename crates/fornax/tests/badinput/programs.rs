@@ -28,7 +28,7 @@ fn core_modules_that_cannot_be_called() {
         (format!("(import \"a\" \"memory\" (memory 1)) {START}"), format!("the module imports `a.memory`, {nobody}")),
         (
             format!("{MEMORY} {START} {PROCESS}"),
-            "the module offers the entries `run`, `process`; say which one is meant: `entry = \"run\"`".to_owned(),
+            "the module offers the entries `run`, `process`; say which one is meant: `entry = \"run\"` in its [[module]], or `--entry run`".to_owned(),
         ),
         (
             PROCESS.to_owned(),
@@ -115,7 +115,7 @@ fn flags_about_entries_and_codecs() {
             &["p1-command.wasm", "--entry", "http"],
             "module `p1-command` (DIR/p1-command.wasm): the artifact has no entry `http`; it offers `run`",
         ),
-        (&["p1-command.wasm", "--entry", "proces"], "unknown entry `proces`; write one of `http`, `run`, `process`"),
+        (&["p1-command.wasm", "--entry", "proces"], "unknown entry `proces`; did you mean `process`?"),
         (
             &["p1-command.wasm"],
             "a program runs once: --watch and --listen are for services. To serve it over HTTP, name a codec: --codec wasio, cgi \
