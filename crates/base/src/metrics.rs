@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub use prometheus_client::metrics::counter::Counter;
 
 use crate::Kind;
 
@@ -77,6 +78,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Guests moved off a connection's thread because they kept computing.
     pub guests_moved: Counter,
+    /// Files of compiled code that were not as they were written.
+    pub code_rejected: Counter,
     /// Configurations put into service.
     pub reloads: Counter,
 }
@@ -95,6 +98,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             guests_moved: Counter::default(),
+            code_rejected: Counter::default(),
             reloads: Counter::default(),
         };
         let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +111,7 @@ impl Metrics {
         registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
+        registry.register("code_rejected", "Files of compiled code not as they were written", metrics.code_rejected.clone());
         registry.register("reloads", "Configurations put into service", metrics.reloads.clone());
         drop(registry);
         Arc::new(metrics)

@@ -122,17 +122,19 @@ impl Builder {
                 .map_err(|error| Error::new(Kind::Internal, "a listening socket cannot be used").caused_by(error))?;
         }
         let threads = self.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        let metrics = Metrics::new();
         let runtime = Runtime::new(RuntimeOptions {
             interfaces: self.interfaces.clone(),
             egress,
             pool: self.pool,
             runners: threads,
             data: data.clone(),
+            metrics: Arc::clone(&metrics),
         })?;
         let road = Road {
             snapshots: Arc::new(Snapshots::default()),
             gate: Arc::new(Gate::new(GateOptions { places: self.pool.guests.saturating_sub(PLACES_SPARE).max(1) })),
-            metrics: Metrics::new(),
+            metrics,
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
         control.apply(&self.config).await?;

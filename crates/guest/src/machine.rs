@@ -27,8 +27,8 @@ const MAPPINGS_PER_PLACE: u64 = 2 * 2 + 4;
 /// Memory that a small guest takes with all that is made for it.
 const GUEST_BYTES: u64 = 256 << 10;
 
-/// More places than this are of no use: who has so many guests at once waits for something else.
-const PLACES_MAX: u64 = 16_384;
+/// More than this only when asked for: several servers in one process share its address space and its mappings.
+const PLACES_MAX: u64 = 4096;
 
 /// Fewer make no server.
 const PLACES_MIN: u64 = 16;
@@ -197,11 +197,9 @@ mod tests {
     #[test]
     fn the_scarcest_thing_bounds_the_pool() {
         let ordinary = machine();
-        assert_eq!((ordinary.pool(), ordinary.bound()), (PoolSize { guests: 6143, warm: 512 }, Bound::Mappings));
-        let large = Machine { mappings: 1 << 20, memory_bytes: 256 << 30, ..machine() };
-        assert_eq!((large.pool(), large.bound()), (PoolSize { guests: 12_098, warm: 8192 }, Bound::AddressSpace));
-        let larger = Machine { address_space_bytes: 1 << 48, ..large };
-        assert_eq!((larger.pool().guests, larger.bound()), (16_384, Bound::Enough));
+        assert_eq!((ordinary.pool(), ordinary.bound()), (PoolSize { guests: 4096, warm: 512 }, Bound::Enough));
+        let few = Machine { mappings: 8192, ..machine() };
+        assert_eq!((few.pool().guests, few.bound()), (768, Bound::Mappings));
         let container = Machine { memory_bytes: 256 << 20, ..machine() };
         assert_eq!((container.pool(), container.bound()), (PoolSize { guests: 512, warm: 8 }, Bound::Memory));
         let bounded = Machine { address_space_bytes: 1 << 40, ..machine() };
@@ -209,7 +207,7 @@ mod tests {
         let tiny = Machine { memory_bytes: 0, ..machine() };
         assert_eq!(tiny.pool(), PoolSize { guests: 16, warm: 1 });
         let swapping = Machine { swap: true, ..machine() };
-        assert_eq!(swapping.pool().warm, 6143, "little is kept of each, so many may be");
+        assert_eq!(swapping.pool().warm, 4096, "little is kept of each, so many may be");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Reply};
+use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Metrics, Reply};
 use wasmtime::ResourcesRequired;
 
 use crate::codec::{self, Codec};
@@ -16,7 +16,7 @@ use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
 use crate::preview1::{self, Io, Places, Tenants};
-use crate::publish::{Code, CodeDir};
+use crate::publish::{self, Code, CodeDir};
 use crate::runner::Runners;
 use crate::scan::{self, Scan};
 use crate::ticker::Ticker;
@@ -33,6 +33,8 @@ pub struct RuntimeOptions {
     pub runners: usize,
     /// Where compiled code is kept; only this process may write there.
     pub data: PathBuf,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What running guests need of the process.
@@ -138,15 +140,15 @@ impl Runtime {
                 places: Places::new(),
                 tenants: Tenants::default(),
             }),
-            code: CodeDir::create(&options.data)?,
+            code: CodeDir::open(&options.data, options.metrics.code_rejected.clone())?,
             interfaces: options.interfaces,
             loaded: Mutex::default(),
             engines,
         })
     }
 
-    /// Makes an artifact callable: scan, compile to a file, load the file, link by what it imports. Takes long the first
-    /// time for an artifact: not for a thread that serves.
+    /// Makes an artifact callable: scan, compile to a file unless it is there, load the file, link by what it imports. Takes
+    /// long the first time for an artifact: not for a thread that serves.
     ///
     /// # Errors
     ///
@@ -198,7 +200,7 @@ impl Runtime {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, kind), _| {
             let is_used = used.contains(digest);
             if !is_used {
-                self.code.remove(&code_name(digest, *kind));
+                self.code.remove(&publish::name_for(digest, self.engines.get(*kind), kind.name()));
             }
             is_used
         });
@@ -211,8 +213,12 @@ impl Runtime {
             return Ok(code.clone());
         }
         let engine = self.engines.get(scan.engine);
-        let name = code_name(&digest, scan.engine);
-        let code = self.code.compile(engine, artifact, scan.is_core, &name)?.load(engine)?;
+        let name = publish::name_for(&digest, engine, scan.engine.name());
+        let compiled = match self.code.find(&name, scan.is_core) {
+            Some(compiled) => compiled,
+            None => self.code.compile(engine, artifact, scan.is_core, &name)?,
+        };
+        let code = compiled.load(engine)?;
         loaded().insert(key, code.clone());
         Ok(code)
     }
@@ -222,10 +228,6 @@ impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Runtime")
     }
-}
-
-fn code_name(digest: &Digest, kind: EngineKind) -> String {
-    format!("{digest}-{}", kind.name())
 }
 
 /// An instance takes as many places as the scarcest thing it needs, measured in what the pool has for each place.

@@ -47,6 +47,7 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
         pool: PoolSize { guests: 128, warm: 128 },
         runners: 1,
         data: data.to_owned(),
+        metrics: Metrics::new(),
     });
     (runtime.expect("a runtime"), BTreeMap::from([("keyvalue".to_owned(), backends)]))
 }

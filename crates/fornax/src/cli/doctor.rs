@@ -23,16 +23,13 @@ const RUNS: u32 = 100;
 /// Files and sockets a server should be able to have open.
 const OPEN_FILES_WANTED: u64 = 65_536;
 
-/// Places of a pool that is large enough not to think of.
-const PLACES_WANTED: u32 = 4096;
-
 /// Looks at the machine, starts a server's engines as `run` would, and runs a program in them.
 pub(super) fn run(global: &Global) -> Result<ExitCode, Error> {
     super::run::raise_file_limit();
     let machine = Machine::read();
     let pool = machine.pool();
     let ran = run_program(global.data.as_deref(), pool);
-    let advice = advice(&machine, pool);
+    let advice = advice(&machine);
     let report = if global.json { in_json(&machine, pool, &ran, &advice) } else { in_words(&machine, pool, &ran, &advice) };
     std::io::stdout()
         .write_all(report.as_bytes())
@@ -62,18 +59,18 @@ fn run_program(data: Option<&Path>, pool: PoolSize) -> Result<Duration, Error> {
 }
 
 /// What keeps this machine from carrying more, each with what to do.
-fn advice(machine: &Machine, pool: PoolSize) -> Vec<String> {
+fn advice(machine: &Machine) -> Vec<String> {
     let mut advice = Vec::new();
-    if pool.guests < PLACES_WANTED {
-        advice.push(match machine.bound() {
-            Bound::Memory => "memory bounds how many guests run at once: give the machine or its control group more".to_owned(),
-            Bound::Mappings => format!(
-                "vm.max_map_count is {}, which bounds how many guests run at once: sysctl -w vm.max_map_count=262144",
-                machine.mappings
-            ),
-            Bound::AddressSpace => "address space bounds how many guests run at once: raise ulimit -v".to_owned(),
-            Bound::Enough => "few guests can run at once".to_owned(),
-        });
+    match machine.bound() {
+        Bound::Enough => {}
+        Bound::Memory => {
+            advice.push("memory bounds how many guests run at once: give the machine or its control group more".to_owned());
+        }
+        Bound::Mappings => advice.push(format!(
+            "vm.max_map_count is {}, which bounds how many guests run at once: sysctl -w vm.max_map_count=262144",
+            machine.mappings
+        )),
+        Bound::AddressSpace => advice.push("address space bounds how many guests run at once: raise ulimit -v".to_owned()),
     }
     if machine.swap {
         advice.push(
@@ -171,11 +168,11 @@ mod tests {
             open_files: 1024,
             page_scan: true,
         };
-        let said = advice(&small, small.pool()).join("\n");
+        let said = advice(&small).join("\n");
         for part in ["memory bounds", "swapoff", "ulimit -n 65536"] {
             assert!(said.contains(part), "{said}");
         }
         let large = Machine { memory_bytes: 64 << 30, swap: false, open_files: 1 << 20, ..small };
-        assert_eq!(advice(&large, large.pool()), Vec::<String>::new());
+        assert_eq!(advice(&large), Vec::<String>::new());
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Lines of the access log have their own form, which other programs read, so nothing is put in front of them.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -24,9 +25,56 @@ const ACCESS: &str = "access";
 /// Lines that wait for a slow reader: 8 KiB each at most.
 const LINES_WAITING_MAX: usize = 4096;
 
+/// Lines that are held back, while they are. Asked for each line, which costs far less than a line does.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds lines back: the first one on stderr is to be the address, or an error.
+pub(super) fn hold() {
+    held().get_or_insert_default();
+}
+
+/// Writes what was held back, and holds nothing back any more.
+pub(super) fn release() {
+    if let Some(lines) = held().take() {
+        // A closed stderr is no reason to stop.
+        let _ = io::stderr().write_all(&lines);
+    }
+}
+
+/// Where a line goes.
+struct Lines(NonBlocking);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut *held() {
+            Some(lines) => lines.write(line),
+            None => self.0.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Logging, until it is dropped: then what is held back or in the queue is written.
+pub(super) struct Logging {
+    _queue: WorkerGuard,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        release();
+    }
+}
+
 /// Starts logging. Lines go through a bounded queue to a thread of their own: whoever reads stderr slowly loses lines and
-/// delays no call. What is in the queue is written when the guard is dropped.
-pub(super) fn start(global: &Global) -> WorkerGuard {
+/// delays no call.
+pub(super) fn start(global: &Global) -> Logging {
     let chosen = match (global.verbose, global.quiet) {
         (true, _) => "info",
         (_, true) => "error",
@@ -39,8 +87,9 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
         None
     });
     let filter = filter.unwrap_or_else(|| EnvFilter::new(chosen));
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(std::io::stderr());
-    let ansi = std::io::stderr().is_terminal();
+    let (queue, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(io::stderr());
+    let writer = move || Lines(queue.clone());
+    let ansi = io::stderr().is_terminal();
     let lines = fmt::layer().with_writer(writer.clone()).with_ansi(ansi);
     // A program that embeds the command line may have set up its own logging.
     let _ = if global.json {
@@ -56,5 +105,5 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
         let access = access.with_filter(of(true));
         tracing_subscriber::registry().with(filter).with(lines).with(access).try_init()
     };
-    guard
+    Logging { _queue: guard }
 }

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::watch::Watch;
-use super::{Global, chain, print_error, say};
+use super::{Global, chain, logging, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag, parse_memory_flag,
 };
@@ -106,6 +106,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
             code = signals.next() => Ok(ExitCode::from(code)),
         };
     }
+    logging::hold();
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
     let server = tokio::select! {
@@ -115,6 +116,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     for address in server.addresses() {
         say(&format!("listening on http://{address}"));
     }
+    logging::release();
     loop {
         tokio::select! {
             _ = signals.next() => break,

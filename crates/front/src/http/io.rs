@@ -3,10 +3,6 @@
 //! hyper's own header timer also runs on an idle kept-alive connection and is armed anew for each request. This one tells
 //! the first byte from the head from idleness, and costs no timer per request: one sleeping timer per connection, which is
 //! moved only when it fires or when patience became shorter.
-//!
-//! Answers leave in crowds: before the first write of an answer the other connections that are ready have their turn. Under
-//! load, guests then run one after the other and their answers are sent one after the other, which leaves the caches warm
-//! for each, and one waking of a client on this machine serves many answers. With nobody else ready it costs a poll.
 
 use std::io;
 use std::pin::Pin;
@@ -45,8 +41,6 @@ pub(crate) struct Socket {
     write_stalled_at: Option<Instant>,
     half_closed_at: Option<Instant>,
     linger_until: Option<Instant>,
-    /// Whether the others have had their turn since bytes last came.
-    has_waited: bool,
 }
 
 impl Socket {
@@ -60,22 +54,11 @@ impl Socket {
             write_stalled_at: None,
             half_closed_at: None,
             linger_until: None,
-            has_waited: true,
         }
-    }
-
-    /// Lets the other connections that are ready go first, once for what was read.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.has_waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// Bytes have come: where nothing was under way, a head begins.
     fn note_bytes(&mut self, bytes: &[u8]) {
-        self.has_waited = false;
         if matches!(self.clock.phase(), Phase::FirstByte | Phase::Idle) {
             self.clock.enter(Phase::Head);
         }
@@ -167,7 +150,6 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.poll_stall(cx, written)
     }
@@ -177,7 +159,6 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.poll_stall(cx, written)
     }

@@ -1,6 +1,7 @@
 //! One request: route, check, admit, handle, answer.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -93,6 +94,9 @@ impl Service {
         }
         if let Some(seen) = &mut seen {
             seen.status = response.status().as_u16();
+        }
+        if response.body().size_hint().exact().is_some() {
+            let_others_go().await;
         }
         Ok(response.map(|body| TrackedBody { body, clock, seen }))
     }
@@ -295,6 +299,23 @@ impl Service {
         self.road.metrics.error(error);
         error_response(error, id)
     }
+}
+
+/// Lets the other connections of this core that are ready have their turn, before an answer that is complete is written. So answers
+/// leave in crowds: under load guests run one after the other and their answers are sent one after the other, which leaves the
+/// caches warm for each, and one waking of a client on this machine serves many answers. With nobody else ready it costs a poll.
+///
+/// Unlike tokio's `yield_now` it does not look at the sockets in between, which would be a system call.
+async fn let_others_go() {
+    let mut have_gone = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut have_gone, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn page(status: StatusCode, method: &Method, text: impl Into<Bytes>) -> Response<Body> {

@@ -81,6 +81,7 @@ impl Host {
             pool: PoolSize { guests: 64, warm: 64 },
             runners: 1,
             data: data.path().to_owned(),
+            metrics: Metrics::new(),
         });
         Self { runtime: runtime.expect("a runtime"), gate: Gate::new(GateOptions { places: 64 }), _data: data }
     }
