@@ -31,7 +31,7 @@ pub use fields::{field_tokens, strip_hop_by_hop};
 pub use gate::{Gate, GateOptions, Slot};
 pub use id::{Digest, ModuleId, RequestId};
 pub use limits::{Limits, TenantLimits};
-pub use metrics::{Counter, Metrics, ModuleMetrics, Outcome};
+pub use metrics::{Metrics, ModuleMetrics, Outcome};
 pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
 pub use routes::{About, FileRoot, Found, Page, PageKind, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};
 pub use snapshot::{Snapshot, Snapshots};

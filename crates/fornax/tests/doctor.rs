@@ -21,16 +21,23 @@ fn the_machine_and_the_pool_are_said() {
     let report = examined(":");
     let number =
         |pointer: &str| report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer} in {report:#}"));
-    for pointer in ["/machine/processors", "/machine/memory_bytes", "/machine/mappings", "/pool/guests", "/pool/warm", "/call_ns"]
-    {
+    for pointer in [
+        "/machine/processors",
+        "/machine/memory_bytes",
+        "/machine/mappings",
+        "/pool/calls",
+        "/pool/guests",
+        "/pool/warm",
+        "/call_ns",
+    ] {
         assert!(number(pointer) > 0, "{pointer} in {report:#}");
     }
     assert_eq!(report["error"], Value::Null);
 
     let finished = run_to_end(Command::new(FORNAX).arg("doctor"));
     assert_eq!(finished.code, Some(0));
-    let guests = format!("{} (bounded by ", number("/pool/guests"));
-    assert!(finished.stdout.contains(&guests), "{}", finished.stdout);
+    let calls = format!("{} (bounded by ", number("/pool/calls"));
+    assert!(finished.stdout.contains(&calls), "{}", finished.stdout);
 }
 
 #[test]

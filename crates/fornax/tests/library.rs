@@ -254,6 +254,15 @@ fn what_cannot_be_loaded_changes_nothing() {
 }
 
 #[test]
+fn a_small_pool_has_room_for_a_guest_that_takes_two_places() {
+    block_on(async {
+        // The host runs its allocator, on a second stack.
+        let server = server().await;
+        server.registry().load(guest("ignis-call-host")).await.unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+#[test]
 fn chains_give_every_step() {
     block_on(async {
         let server = server().await;

@@ -5,6 +5,8 @@
 //! Both take instances from a pool: making a sandbox is then taking a slot, and dropping it is resetting the pages the
 //! guest touched.
 
+use std::sync::LazyLock;
+
 use base::Error;
 use base::Kind;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
@@ -42,6 +44,9 @@ const TABLES_MAX: u32 = 8;
 /// For a component that does not say what it needs: as much as any may have.
 pub(crate) const PLACES_OF_UNKNOWN: u32 = MEMORIES_MAX;
 
+/// Instances kept for calls of calls: a quarter of a small pool.
+const SPARE_MAX: u32 = 64;
+
 /// How many guests can live at once in each engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSize {
@@ -49,6 +54,13 @@ pub struct PoolSize {
     pub guests: u32,
     /// Sandboxes nobody uses that keep their memory, so that the next call finds it there: at most a few MiB each.
     pub warm: u32,
+}
+
+impl PoolSize {
+    /// Places the gate may give away. The rest is for calls of calls, which do not wait for a place.
+    pub fn places(self) -> u32 {
+        self.guests.saturating_sub(SPARE_MAX.min(self.guests / 4)).max(1)
+    }
 }
 
 impl Default for PoolSize {
@@ -143,11 +155,14 @@ fn pool(size: PoolSize, scan: bool) -> PoolingAllocationConfig {
     pool
 }
 
-/// Whether the kernel has what wasmtime asks of it.
+/// Whether the kernel has what wasmtime asks of it, which does not change.
 pub(crate) fn pagemap_scan_is_available() -> bool {
-    let mut probe = PoolingAllocationConfig::new();
-    probe.pagemap_scan(Enabled::Yes).total_memories(1).total_tables(1).total_stacks(1).total_core_instances(1);
-    let mut config = Config::new();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(probe));
-    Engine::new(&config).is_ok()
+    static IS_AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
+        let mut probe = PoolingAllocationConfig::new();
+        probe.pagemap_scan(Enabled::Yes).total_memories(1).total_tables(1).total_stacks(1).total_core_instances(1);
+        let mut config = Config::new();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(probe));
+        Engine::new(&config).is_ok()
+    });
+    *IS_AVAILABLE
 }

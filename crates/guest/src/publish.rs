@@ -16,10 +16,10 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use base::{Counter, Error, Kind};
+use base::{Error, Kind, Metrics};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::hmac;
@@ -27,9 +27,11 @@ use rustix::fs::OFlags;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-/// How files of compiled code end, and those that are being written.
+/// How files of compiled code end.
 const CODE: &str = "cwasm";
-const UNFINISHED: &str = "unfinished";
+
+/// How the names of files begin that are being written, as everywhere in the data directory.
+const UNFINISHED: &str = ".new-";
 
 /// The key, beside the directory. Without it nothing in there is worth anything.
 const KEY_FILE: &str = "compiled-code.key";
@@ -41,22 +43,29 @@ const PURPOSE: &[u8] = b"fornax compiled code 1\0";
 /// Code that was not loaded for so long is removed: its module is gone, or its engine is another by now.
 const UNUSED_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// Larger is none of ours: artifacts are smaller, and code is some times as large.
-const CODE_BYTES_MAX: u64 = 4 << 30;
+/// How much of a file is looked at in one step.
+const READ_BYTES: usize = 64 << 10;
 
 /// A directory of compiled artifacts that this process alone writes, and earlier ones wrote.
 pub(crate) struct CodeDir {
     dir: PathBuf,
     key: hmac::Key,
-    rejected: Counter,
+    metrics: Arc<Metrics>,
     /// What is there, by what it is for.
-    files: Mutex<BTreeMap<String, PathBuf>>,
+    files: Mutex<BTreeMap<String, Stored>>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    path: PathBuf,
+    /// Whether this process wrote or loaded it.
+    is_used: bool,
 }
 
 impl CodeDir {
     /// Opens the directory inside `data`, which this process must own by now, and makes both it and the key if need be. Only
     /// this user can enter it.
-    pub(crate) fn open(data: &Path, rejected: Counter) -> Result<Self, Error> {
+    pub(crate) fn open(data: &Path, metrics: Arc<Metrics>) -> Result<Self, Error> {
         let dir = data.join("compiled-code");
         let opened = DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
             fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
@@ -65,17 +74,20 @@ impl CodeDir {
         let (key, files) = opened.map_err(|error| {
             failed("cannot make a directory for compiled code").internal(dir.display().to_string()).caused_by(error)
         })?;
-        Ok(Self { dir, key: hmac::Key::new(hmac::HMAC_SHA256, &key), rejected, files: Mutex::new(files) })
+        Ok(Self { dir, key: hmac::Key::new(hmac::HMAC_SHA256, &key), metrics, files: Mutex::new(files) })
     }
 
     /// What was compiled before for `name`, if it is there and as it was written. Anything else under that name is removed.
     pub(crate) fn find(&self, name: &str, is_core: bool) -> Option<Compiled> {
-        let path = self.files().get(name)?.clone();
+        let path = self.files().get(name)?.path.clone();
         match self.verified(name, &path) {
-            Ok(file) => Some(Compiled { file, is_core }),
+            Ok(file) => {
+                self.files().insert(name.to_owned(), Stored { path, is_used: true });
+                Some(Compiled { file, is_core })
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "compiled code is not as it was written: it is removed");
-                self.rejected.inc();
+                self.metrics.code_rejected.inc();
                 self.remove(name);
                 None
             }
@@ -91,46 +103,74 @@ impl CodeDir {
                 .internal(format!("{error:#}"))
         })?;
         let path = self.dir.join(format!("{name}.{}.{CODE}", BASE64.encode(self.sign(name, &code))));
-        let file = write_once(&path, &code)
+        let file = write_once(&path, &code, false)
             .and_then(|()| open(&path))
             .map_err(|error| failed("cannot write compiled code").caused_by(error))?;
-        self.files().insert(name.to_owned(), path);
+        let old = self.files().insert(name.to_owned(), Stored { path: path.clone(), is_used: true });
+        if let Some(old) = old.filter(|old| old.path != path) {
+            // Under another key.
+            let _ = fs::remove_file(old.path);
+        }
         Ok(Compiled { file, is_core })
     }
 
     /// Removes the file of `name`. What is mapped of it stays.
     pub(crate) fn remove(&self, name: &str) {
-        if let Some(path) = self.files().remove(name) {
+        if let Some(stored) = self.files().remove(name) {
             // At worst a file lies there until nobody has used it for long.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(stored.path);
         }
+    }
+
+    /// Removes what neither this process nor, for long, an earlier one has used.
+    pub(crate) fn sweep(&self) {
+        self.files().retain(|_, stored| {
+            let modified = fs::metadata(&stored.path).and_then(|file| file.modified());
+            let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_MAX));
+            if is_old && !stored.is_used {
+                // At worst it lies there until the next time.
+                let _ = fs::remove_file(&stored.path);
+            }
+            stored.is_used || !is_old
+        });
     }
 
     /// Opens a file and reads it whole; an error unless its name says that it was made for `name` under this key.
     fn verified(&self, name: &str, path: &Path) -> io::Result<File> {
         let mut file = open(path)?;
-        let size = file.metadata()?.len();
-        if size > CODE_BYTES_MAX {
-            return Err(io::Error::other("too large"));
-        }
-        let mut authenticated = purpose(name);
-        authenticated.reserve_exact(usize::try_from(size).unwrap_or(0));
-        Read::by_ref(&mut file).take(CODE_BYTES_MAX).read_to_end(&mut authenticated)?;
         let said = path.file_stem().and_then(|stem| BASE64.decode(stem.to_str()?.rsplit('.').next()?).ok()).unwrap_or_default();
-        hmac::verify(&self.key, &authenticated, &said).map_err(|_| io::Error::other("its authentication code is wrong"))?;
+        let mut context = self.context(name);
+        let mut bytes = vec![0; READ_BYTES];
+        loop {
+            match file.read(&mut bytes)? {
+                0 => break,
+                read => context.update(&bytes[..read]),
+            }
+        }
+        // Both under the key once more: how far two of them agree is told to nobody by the time it takes.
+        let right = hmac::sign(&self.key, context.sign().as_ref());
+        hmac::verify(&self.key, &said, right.as_ref()).map_err(|_| io::Error::other("its authentication code is wrong"))?;
         // So that it is not taken for one that nobody uses; if this fails, it is compiled again one day.
         let _ = file.set_modified(SystemTime::now());
         Ok(file)
     }
 
-    fn sign(&self, name: &str, code: &[u8]) -> hmac::Tag {
+    /// For code of `name`: none for one artifact or engine passes for another's.
+    fn context(&self, name: &str) -> hmac::Context {
         let mut context = hmac::Context::with_key(&self.key);
-        context.update(&purpose(name));
+        context.update(PURPOSE);
+        context.update(name.as_bytes());
+        context.update(b"\0");
+        context
+    }
+
+    fn sign(&self, name: &str, code: &[u8]) -> hmac::Tag {
+        let mut context = self.context(name);
         context.update(code);
         context.sign()
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +200,8 @@ impl Compiled {
     /// Maps the code into the process.
     pub(crate) fn load(self, engine: &Engine) -> Result<Code, Error> {
         // A path that names this very descriptor: components can be loaded from paths only.
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+        let path = format!("{folder}/{}", self.file.as_raw_fd());
         // SAFETY: `deserialize_file` demands bytes that `Engine::precompile_module` or `precompile_component` made and nobody
         // changed. A `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes, and by `CodeDir::find`, which
         // read them through this very descriptor and found them authenticated for this artifact and engine under a key that only
@@ -175,49 +216,50 @@ impl Compiled {
             }
         };
         code.map_err(|error| {
+            if error.is::<io::Error>() {
+                return failed("cannot map compiled code").internal(format!("{path}: {error:#}"));
+            }
             Error::new(Kind::Unprocessable, format!("the artifact needs more than an instance may have: {}", error.root_cause()))
                 .internal(format!("{error:#}"))
         })
     }
 }
 
-/// What is authenticated in front of the code: no code for one artifact or engine passes for another's.
-fn purpose(name: &str) -> Vec<u8> {
-    [PURPOSE, name.as_bytes(), b"\0"].concat()
-}
-
-/// Reads the key, or makes one: then nothing that is there is authentic, and all of it is compiled again.
+/// Reads the key, or makes one: then nothing that is there is authentic, and all of it is compiled again. One that others may
+/// read is none.
 fn key(data: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let path = data.join(KEY_FILE);
-    match fs::read(&path) {
-        Ok(bytes) => match bytes.try_into() {
-            Ok(key) => return Ok(key),
-            Err(_) => fs::remove_file(&path)?,
-        },
+    let read = open(&path).and_then(|mut file| {
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok((bytes, file.metadata()?.permissions().mode()))
+    });
+    match read {
+        Ok((bytes, mode)) if mode & 0o077 == 0 => {
+            if let Ok(key) = bytes.try_into() {
+                return Ok(key);
+            }
+        }
+        Ok(_) => tracing::warn!(file = %path.display(), "the key of compiled code can be read by others: it is made anew"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Err(error) => tracing::warn!(file = %path.display(), %error, "the key of compiled code cannot be read: it is made anew"),
     }
     let key: [u8; KEY_BYTES] = rand::random();
-    write_once(&path, &key)?;
+    write_once(&path, &key, true)?;
     Ok(key)
 }
 
-/// What is in the directory, by what it is for. What was being written, or was not used for long, is removed.
-fn files(dir: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
+/// What is in the directory, by what it is for. What was being written is removed.
+fn files(dir: &Path) -> io::Result<BTreeMap<String, Stored>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let path = entry.path();
-        let is_unused =
-            || entry.metadata().and_then(|at| at.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_MAX));
-        let name =
-            path.file_name().and_then(|name| name.to_str()?.strip_suffix(CODE)?.split_once('.')).map(|(name, _)| name.to_owned());
-        match name {
-            Some(name) if !is_unused() => drop(files.insert(name, path)),
-            Some(_) => fs::remove_file(path)?,
-            None if path.extension().is_some_and(|extension| extension == UNFINISHED) => fs::remove_file(path)?,
-            // Somebody else's.
-            None => {}
+        let path = entry?.path();
+        let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if file_name.starts_with(UNFINISHED) {
+            // Nobody will take it for anything else.
+            let _ = fs::remove_file(&path);
+        } else if let Some((name, _)) = file_name.strip_suffix(CODE).and_then(|name| name.split_once('.')) {
+            files.insert(name.to_owned(), Stored { path: path.clone(), is_used: false });
         }
     }
     Ok(files)
@@ -231,17 +273,23 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Writes a file of its own and renames it, so that a reader never sees half, two writers do not meet, and a failure leaves
-/// nothing behind.
-fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// nothing behind; what a crash leaves is removed at the next start. Where it is `durable`, a power cut does not lose it.
+fn write_once(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     static WRITES: AtomicU64 = AtomicU64::new(0);
-    let unfinished = path.with_extension(format!("{}.{UNFINISHED}", WRITES.fetch_add(1, Ordering::Relaxed)));
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
-    let written = file.write_all(bytes).and_then(|()| fs::rename(&unfinished, path));
-    if written.is_err() {
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let unfinished = path.with_file_name(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
+    let mut write = || {
+        file.write_all(bytes)?;
+        if durable {
+            file.sync_all()?;
+        }
+        fs::rename(&unfinished, path)
+    };
+    write().inspect_err(|_| {
         // What went wrong is the first error.
         let _ = fs::remove_file(&unfinished);
-    }
-    written
+    })
 }
 
 fn failed(text: &'static str) -> Error {
@@ -255,7 +303,7 @@ mod tests {
     const NAME: &str = "artifact-plain-0";
 
     fn open_dir(data: &Path) -> CodeDir {
-        CodeDir::open(data, Counter::default()).expect("opened")
+        CodeDir::open(data, Metrics::new()).expect("opened")
     }
 
     fn engine() -> Engine {
@@ -266,7 +314,7 @@ mod tests {
     fn compiled(data: &Path) -> PathBuf {
         let dir = open_dir(data);
         dir.compile(&engine(), b"\0asm\x01\0\0\0", true, NAME).expect("it compiles");
-        let path = dir.files()[NAME].clone();
+        let path = dir.files()[NAME].path.clone();
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o400);
         path
     }
@@ -337,18 +385,47 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_uses_and_what_was_not_finished_is_removed() {
+    fn a_key_that_others_may_read_is_none() {
+        let data = tempfile::tempdir().expect("a folder");
+        compiled(data.path());
+        fs::set_permissions(data.path().join(KEY_FILE), Permissions::from_mode(0o444)).expect("opened");
+        assert!(!is_loaded(data.path(), NAME));
+        compiled(data.path());
+        assert!(is_loaded(data.path(), NAME), "under the new one");
+    }
+
+    #[test]
+    fn what_was_not_finished_is_no_hindrance() {
         let data = tempfile::tempdir().expect("a folder");
         let path = compiled(data.path());
-        let unfinished = path.with_extension("0.unfinished");
-        fs::write(&unfinished, b"half").expect("written");
+        let unfinished = |folder: &Path, number: u32| folder.join(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
+        // As a process that had the same number left them when it was killed.
+        fs::remove_file(data.path().join(KEY_FILE)).expect("removed");
+        let of_the_key = unfinished(data.path(), 0);
+        fs::write(&of_the_key, b"half").expect("written");
+        let of_code = unfinished(path.parent().expect("a folder"), 0);
+        fs::write(&of_code, b"half").expect("written");
         let other = path.with_file_name("README");
         fs::write(&other, b"somebody else's").expect("written");
-        open_dir(data.path());
-        assert!(path.exists() && !unfinished.exists() && other.exists());
-        let long_ago = SystemTime::now() - UNUSED_MAX - Duration::from_secs(60);
-        File::open(&path).and_then(|file| file.set_modified(long_ago)).expect("set");
-        open_dir(data.path());
+        compiled(data.path());
+        assert!(is_loaded(data.path(), NAME) && !of_code.exists() && other.exists());
+    }
+
+    #[test]
+    fn what_nobody_used_for_long_is_removed() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        let age = || {
+            let long_ago = SystemTime::now() - UNUSED_MAX - Duration::from_secs(60);
+            File::open(&path).and_then(|file| file.set_modified(long_ago)).expect("set");
+        };
+        age();
+        let dir = open_dir(data.path());
+        assert!(dir.find(NAME, true).is_some(), "a server that ran for long finds its code again");
+        age();
+        dir.sweep();
+        assert!(path.exists(), "it is used");
+        open_dir(data.path()).sweep();
         assert!(!path.exists());
     }
 }

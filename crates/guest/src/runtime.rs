@@ -140,7 +140,7 @@ impl Runtime {
                 places: Places::new(),
                 tenants: Tenants::default(),
             }),
-            code: CodeDir::open(&options.data, options.metrics.code_rejected.clone())?,
+            code: CodeDir::open(&options.data, options.metrics)?,
             interfaces: options.interfaces,
             loaded: Mutex::default(),
             engines,
@@ -195,8 +195,10 @@ impl Runtime {
         Ok(Prepared { handler: Arc::new(ByEntry { handlers, codec }), entries: scan.entries, places })
     }
 
-    /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it.
+    /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it. Removes what nobody has used for
+    /// long.
     pub fn retain(&self, used: &[Digest]) {
+        self.code.sweep();
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, kind), _| {
             let is_used = used.contains(digest);
             if !is_used {

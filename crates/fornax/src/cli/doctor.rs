@@ -1,7 +1,6 @@
 //! `fornax doctor`: what this machine carries, and what stands in the way of more.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,7 @@ use base::{Error, Kind};
 use guest::{Bound, Machine, PoolSize};
 use serde_json::{Value, json};
 
-use super::Global;
-use crate::config::{Config, Server};
+use crate::config::Config;
 use crate::{Builder, ExecuteLimits};
 
 /// `(module (memory (export "memory") 1) (func (export "_start")))`
@@ -24,13 +22,13 @@ const RUNS: u32 = 100;
 const OPEN_FILES_WANTED: u64 = 65_536;
 
 /// Looks at the machine, starts a server's engines as `run` would, and runs a program in them.
-pub(super) fn run(global: &Global) -> Result<ExitCode, Error> {
+pub(super) fn run(as_json: bool) -> Result<ExitCode, Error> {
     super::run::raise_file_limit();
     let machine = Machine::read();
     let pool = machine.pool();
-    let ran = run_program(global.data.as_deref(), pool);
+    let ran = run_program(pool);
     let advice = advice(&machine);
-    let report = if global.json { in_json(&machine, pool, &ran, &advice) } else { in_words(&machine, pool, &ran, &advice) };
+    let report = if as_json { in_json(&machine, pool, &ran, &advice) } else { in_words(&machine, pool, &ran, &advice) };
     std::io::stdout()
         .write_all(report.as_bytes())
         .map_err(|error| Error::new(Kind::Internal, "cannot write to standard output").caused_by(error))?;
@@ -38,15 +36,15 @@ pub(super) fn run(global: &Global) -> Result<ExitCode, Error> {
 }
 
 /// How long the fastest call of a program that does nothing took, sandbox and all.
-fn run_program(data: Option<&Path>, pool: PoolSize) -> Result<Duration, Error> {
+fn run_program(pool: PoolSize) -> Result<Duration, Error> {
     let failed = |error: std::io::Error| Error::new(Kind::Internal, "cannot make a temporary directory").caused_by(error);
     let folder = tempfile::tempdir().map_err(failed)?;
     let file = folder.path().join("doctor.wasm");
     std::fs::write(&file, PROGRAM).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
-        let config = Config { server: Server { data: data.map(Path::to_owned), ..Server::default() }, ..Config::empty() };
-        let server = Builder::from_config(config)?.threads(1).pool(pool).without_http().build().await?;
+        // With a data directory of its own: the one of a server is left alone.
+        let server = Builder::from_config(Config::empty())?.threads(1).pool(pool).without_http().build().await?;
         let program = server.registry().load(&file).await?;
         let mut fastest = Duration::MAX;
         for _ in 0..RUNS {
@@ -117,7 +115,7 @@ fn in_json(machine: &Machine, pool: PoolSize, ran: &Result<Duration, Error>, adv
             "address_space_bytes": machine.address_space_bytes,
             "open_files": machine.open_files,
         },
-        "pool": { "guests": pool.guests, "warm": pool.warm, "bound_by": name_of(machine.bound()) },
+        "pool": { "calls": pool.places(), "guests": pool.guests, "warm": pool.warm, "bound_by": name_of(machine.bound()) },
         "call_ns": call_ns,
         "error": failed,
         "advice": advice,
@@ -135,7 +133,7 @@ fn in_words(machine: &Machine, pool: PoolSize, ran: &Result<Duration, Error>, ad
         ("mappings", machine.mappings.to_string()),
         ("address space", gib(machine.address_space_bytes)),
         ("open files", machine.open_files.to_string()),
-        ("guests at once", format!("{} (bounded by {})", pool.guests, name_of(machine.bound()))),
+        ("calls at once", format!("{} (bounded by {})", pool.places(), name_of(machine.bound()))),
         ("sandboxes kept warm", pool.warm.to_string()),
         (
             "a call of a program that does nothing",

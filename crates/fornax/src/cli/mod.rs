@@ -55,10 +55,10 @@ enum Command {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let _logging = logging::start(&cli.global);
+    let logging = logging::start(&cli.global);
     let result = match cli.command {
-        Command::Run(args) => run::run(*args, &cli.global),
-        Command::Doctor => doctor::run(&cli.global),
+        Command::Run(args) => run::run(*args, &cli.global, &logging),
+        Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {
         print_error(&error);

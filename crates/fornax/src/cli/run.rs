@@ -9,8 +9,9 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::logging::Logging;
 use super::watch::Watch;
-use super::{Global, chain, logging, print_error, say};
+use super::{Global, chain, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag, parse_memory_flag,
 };
@@ -78,19 +79,19 @@ impl RunArgs {
     }
 }
 
-pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
+pub(super) fn run(args: RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "cannot start").caused_by(error))?;
-    let code = runtime.block_on(serve(&args, global));
+    let code = runtime.block_on(serve(&args, global, logging));
     // Compilations that are still running have nobody left to compile for.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
+async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     let mut signals = Signals::new()?;
     if !args.chain.is_empty() {
         let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory_bytes()? };
@@ -106,7 +107,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
             code = signals.next() => Ok(ExitCode::from(code)),
         };
     }
-    logging::hold();
+    logging.hold();
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
     let server = tokio::select! {
@@ -116,7 +117,7 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
     for address in server.addresses() {
         say(&format!("listening on http://{address}"));
     }
-    logging::release();
+    logging.release();
     loop {
         tokio::select! {
             _ = signals.next() => break,
