@@ -247,7 +247,9 @@ fn what_a_step_computes_after_its_answer_is_on_the_chains_account() {
         metrics.contains("fornax_in_flight 0\n")
     });
     let seconds = metrics.lines().find_map(|known| known.strip_prefix(line)).expect("what it computed");
-    assert!((0.3..0.4).contains(&seconds.parse::<f64>().expect("a number")), "{seconds}");
+    let seconds: f64 = seconds.parse().expect("a number");
+    // Two whole limits would be 0.6. A busy machine makes what is behind the limit longer.
+    assert!((0.3..0.6).contains(&seconds), "{seconds}");
 }
 
 #[test]

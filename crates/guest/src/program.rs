@@ -94,12 +94,11 @@ impl Program {
 }
 
 impl Stdout {
-    /// Returns when what was written is out, where that is for others to take.
-    pub(crate) async fn finish(&self) {
-        if let Self::Inherited { out, err } = self {
-            out.finish().await;
-            err.finish().await;
-        }
+    /// Returns when what was written is out, where that is for others to take; or what failed of it without the program being told.
+    pub(crate) async fn finish(&self) -> io::Result<()> {
+        let Self::Inherited { out, err } = self else { return Ok(()) };
+        let (out, err) = (out.finish().await, err.finish().await);
+        out.and(err)
     }
 
     /// What will have been written when the program has ended; empty where that went elsewhere.

@@ -156,13 +156,18 @@ impl Service {
         }
     }
 
-    async fn answer(&self, request: Request<RequestBody>, peer: SocketAddr, seen: &mut Option<Box<Seen>>) -> Response<Body> {
-        let (routed, stored) = match self.find(&request, peer, seen) {
+    async fn answer(&self, mut request: Request<RequestBody>, peer: SocketAddr, seen: &mut Option<Box<Seen>>) -> Response<Body> {
+        let next = self.find(&request, peer, seen);
+        let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
+        // Before anything is done by the fields: what the guest does not see must not tell stored answers apart.
+        strip_hop_by_hop(request.headers_mut());
+        let (mut routed, stored) = match next {
             Next::Answer(response) => return response,
             // Boxed, so that calls do not carry the room for what they never do.
             Next::Files(root) => return Box::pin(self.send_file(root, request)).await,
             Next::Module(routed, stored) => (routed, stored),
         };
+        routed.via.in_chunks = in_chunks;
         if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
             return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
         }
@@ -249,14 +254,12 @@ impl Service {
         }
     }
 
-    async fn call(&self, mut routed: Routed, mut request: Request<RequestBody>) -> Answered {
+    async fn call(&self, routed: Routed, request: Request<RequestBody>) -> Answered {
         let module = Arc::clone(&routed.module);
         let refuse = |error: &Error, id, admitted: Option<Instant>| {
             let waited = admitted.map_or(Duration::ZERO, |at| at.elapsed());
             Answered { response: self.refuse_call(error, id, &module, waited), by_guest: false }
         };
-        routed.via.in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
-        strip_hop_by_hop(request.headers_mut());
         let fault = (!request.body().is_end_stream()).then(Arc::<BodyFault>::default);
         let request = request.map(|body| match &fault {
             Some(fault) => limit_body(body, module.limits.body_bytes, BODY_IDLE, fault),

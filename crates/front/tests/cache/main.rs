@@ -291,6 +291,21 @@ fn answers_that_vary_are_kept_apart() {
 }
 
 #[test]
+fn a_field_that_the_guest_does_not_see_makes_no_variant() {
+    let guest = Guest::new(|request, n| {
+        let language = request.headers().get("accept-language").map_or("none", |value| value.to_str().expect("text"));
+        Ok(response(200, &[("vary", "Accept-Language")], &format!("{language} {n}")))
+    });
+    let server = Server::start(&guest);
+    // A field named in `Connection` is for this connection only, and does not reach the guest.
+    assert_eq!(server.get("/", &[("connection", "Accept-Language"), ("accept-language", "de")]), "none 1");
+    assert_eq!(server.get("/", &[("accept-language", "de")]), "de 2");
+    assert_eq!(server.get("/", &[]), "none 1");
+    assert_eq!(server.get("/", &[("connection", "Accept-Language"), ("accept-language", "fr")]), "none 1");
+    assert_eq!(guest.calls(), 2);
+}
+
+#[test]
 fn a_stored_answer_ends() {
     let guest = Guest::with_fields(&[("cache-control", "max-age=1")]);
     let server = Server::start(&guest);

@@ -16,6 +16,7 @@ use crate::instance::Equipment;
 use crate::program::Program;
 use crate::runtime::Core;
 use crate::state::{Active, State};
+use crate::terminal::NotWritten;
 
 const EXPORT_02: &str = "wasi:cli/run@0.2.";
 const EXPORT_03: &str = "wasi:cli/run@0.3.";
@@ -99,16 +100,21 @@ async fn run(generation: &Generation, active: &Arc<Active>, program: Program) ->
         Generation::V03(pre) => run_03(pre, active, &program).await,
     };
     // A component may end before what it wrote is out; its deadline holds until it is.
-    stdout.finish().await;
-    match result {
-        Ok(code) => Ok(code),
+    let finished = stdout.finish().await;
+    let code = match result {
+        Ok(code) => code,
         Err(error) => match error.downcast_ref::<I32Exit>() {
-            Some(exit) => Ok(exit.0.cast_unsigned()),
+            Some(exit) => exit.0.cast_unsigned(),
             None => {
                 active.meter.note_failed();
-                Err(error)
+                return Err(error);
             }
         },
+    };
+    match finished {
+        // It believes that all is well.
+        Err(error) if code == 0 => Err(NotWritten(error).into()),
+        _ => Ok(code),
     }
 }
 

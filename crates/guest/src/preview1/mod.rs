@@ -2,9 +2,13 @@
 //!
 //! Goals in tension: a program that only touches memory — arguments, environment, standard streams that are buffers, clock,
 //! random numbers — must pay for nothing else, and one with directories must never block the thread it shares. So each function
-//! a module imports is linked by itself, and a module whose descriptors are all in memory gets functions that cannot wait. What
+//! a module imports is linked by itself, and a module whose descriptors are all in memory gets plain functions for files. What
 //! touches files is one asynchronous function: it does the disk's part on another thread, with buffers of its own that are
 //! bounded, since the program's word for a length is worth nothing.
+//!
+//! A few are asynchronous for every program: `poll_oneoff` and `sched_yield`, which wait, and `fd_write` and `random_get`, which
+//! may be long work. A plain function would hold its thread for all of it, or take less than it was given, which many programs do
+//! not notice. Where they need not wait they cost four nanoseconds more than plain ones: what is ready at once switches nothing.
 //!
 //! Paths are resolved by `cap-primitives`, beneath a directory and by the kernel where it can: what is swapped meanwhile leads
 //! nowhere else. `docs/preview1.md` says what programs get, and where it differs from wasmtime's.
