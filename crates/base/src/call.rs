@@ -82,8 +82,8 @@ pub enum Reply {
     Bytes(Output),
     /// How a `run` entry ended.
     Command(Exit),
-    /// What each step of a chain came to, up to the first that failed.
-    Steps(Vec<Step>),
+    /// What each step of a chain came to, up to the first that failed; and why that one came to nothing, where it did.
+    Steps(Vec<Step>, Option<Error>),
 }
 
 /// What a `process` entry came to.
@@ -126,6 +126,8 @@ pub struct Deadline {
     pub admitted_at: Instant,
     /// When the response head must be out.
     pub wall_at: Instant,
+    /// Whether by then the body must be complete and the guest have ended, too: nobody takes the answer as it comes.
+    pub whole: bool,
     /// The time guests may compute.
     pub cpu: Duration,
 }
@@ -188,6 +190,8 @@ impl Call {
         let mut step = self.related(target, input);
         // What a step prints stands in the log under the id that the client is told.
         step.id = self.id;
+        // The next one begins when this one is over, whatever it does after its head.
+        step.deadline.whole = true;
         step.deadline.cpu = step.deadline.cpu.saturating_sub(self.root.computed());
         Ok(step)
     }

@@ -25,10 +25,36 @@ pub struct Totals {
     pub errors: u64,
     /// Those of a route to a module.
     pub of_modules: u64,
+    /// Those that were answered from the cache.
+    pub cache_hits: u64,
+    /// Those of a route with a cache that had no answer for them.
+    pub cache_misses: u64,
     /// From the head of the request to the end of the answer, all together.
     pub time: Duration,
     /// By the path of their route, as configured.
     pub routes: BTreeMap<String, u64>,
+}
+
+/// One request that was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// The path of its route, if it had one, and whether that leads to a module.
+    pub route: Option<(&'a str, bool)>,
+    /// What the cache had for it, if it was asked.
+    pub cache: Option<Looked>,
+    /// Of the answer.
+    pub status: u16,
+    /// From its head to the end of the answer.
+    pub time: Duration,
+}
+
+/// What a look into the cache came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// The answer.
+    Hit,
+    /// Nothing that would do.
+    Miss,
 }
 
 impl Default for Counts {
@@ -38,13 +64,15 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts one request; `route` is the path of its route, if it had one, and whether that leads to a module.
-    pub fn count(&self, route: Option<(&str, bool)>, status: u16, time: Duration) {
+    /// Counts one request.
+    pub fn count(&self, request: Counted<'_>) {
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         totals.requests += 1;
-        totals.errors += u64::from(status >= 400);
-        totals.time += time;
-        let Some((path, is_module)) = route else { return };
+        totals.errors += u64::from(request.status >= 400);
+        totals.cache_hits += u64::from(request.cache == Some(Looked::Hit));
+        totals.cache_misses += u64::from(request.cache == Some(Looked::Miss));
+        totals.time += request.time;
+        let Some((path, is_module)) = request.route else { return };
         totals.of_modules += u64::from(is_module);
         match totals.routes.get_mut(path) {
             Some(count) => *count += 1,
@@ -70,12 +98,19 @@ mod tests {
     #[test]
     fn requests_are_counted_by_route_and_outcome() {
         let counts = Counts::default();
-        counts.count(Some(("/a", true)), 200, Duration::from_secs(1));
-        counts.count(Some(("/a", true)), 502, Duration::from_secs(2));
-        counts.count(Some(("/b/*", false)), 304, Duration::ZERO);
-        counts.count(None, 404, Duration::ZERO);
-        let routes = BTreeMap::from([("/a".to_owned(), 2), ("/b/*".to_owned(), 1)]);
-        let expected = Totals { requests: 4, errors: 2, of_modules: 2, time: Duration::from_secs(3), routes };
+        let seconds = Duration::from_secs;
+        for (route, cache, status, time) in [
+            (Some(("/a", true)), Some(Looked::Miss), 200, seconds(1)),
+            (Some(("/a", true)), Some(Looked::Hit), 200, seconds(0)),
+            (Some(("/a", true)), Some(Looked::Miss), 502, seconds(2)),
+            (Some(("/b/*", false)), None, 304, seconds(0)),
+            (None, None, 404, seconds(0)),
+        ] {
+            counts.count(Counted { route, cache, status, time });
+        }
+        let routes = BTreeMap::from([("/a".to_owned(), 3), ("/b/*".to_owned(), 1)]);
+        let (cache_hits, cache_misses) = (1, 2);
+        let expected = Totals { requests: 5, errors: 2, of_modules: 3, cache_hits, cache_misses, time: seconds(3), routes };
         assert_eq!(counts.totals(), expected);
     }
 }

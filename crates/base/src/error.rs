@@ -86,6 +86,8 @@ kinds! {
     HeadersTooLarge = "headers-too-large", 431, Client;
     /// Fornax failed.
     Internal = "internal", 500, Platform;
+    /// The module is a program, and nobody said by which codec requests get into it.
+    NoCodec = "no-codec", 501, Guest;
     /// The guest trapped.
     Trap = "trap", 502, Guest;
     /// The guest wanted more memory than its limit.

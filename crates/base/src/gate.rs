@@ -129,7 +129,7 @@ impl Gate {
         };
         let now = Instant::now();
         let limits = &routed.module.limits;
-        let deadline = Deadline { admitted_at: now, wall_at: now + limits.wall, cpu: limits.cpu };
+        let deadline = Deadline { admitted_at: now, wall_at: now + limits.wall, whole: false, cpu: limits.cpu };
         Ok(Call {
             id: slot.id,
             entry: routed.entry,

@@ -25,7 +25,7 @@ pub mod tests_support;
 
 pub use body::{Body, BodyError, BodyFault, limit_body};
 pub use call::{Call, Command, Deadline, Exit, Input, Output, Reply, Routed, Stdio, Step, Via};
-pub use counts::{Counts, Totals};
+pub use counts::{Counted, Counts, Looked, Totals};
 pub use error::{Blame, Error, Kind};
 pub use fields::{field_tokens, strip_hop_by_hop};
 pub use gate::{Gate, GateOptions, Slot};

@@ -77,6 +77,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Guests moved off a connection's thread because they kept computing.
     pub guests_moved: Counter,
+    /// Files of compiled code that were not as they were written.
+    pub code_rejected: Counter,
     /// Configurations put into service.
     pub reloads: Counter,
 }
@@ -95,6 +97,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             guests_moved: Counter::default(),
+            code_rejected: Counter::default(),
             reloads: Counter::default(),
         };
         let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +110,7 @@ impl Metrics {
         registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
+        registry.register("code_rejected", "Files of compiled code not as they were written", metrics.code_rejected.clone());
         registry.register("reloads", "Configurations put into service", metrics.reloads.clone());
         drop(registry);
         Arc::new(metrics)
@@ -190,11 +194,6 @@ impl ModuleMetrics {
         self.cache_misses.inc();
     }
 
-    /// Hits and misses so far.
-    pub fn cache_counts(&self) -> (u64, u64) {
-        (self.cache_hits.get(), self.cache_misses.get())
-    }
-
     /// Counts a failure that no answer carries.
     pub fn error(&self, error: &crate::Error) {
         self.all.error(error);
@@ -219,7 +218,6 @@ mod tests {
         module.cache_hit();
         module.cache_miss();
         module.cache_miss();
-        assert_eq!(module.cache_counts(), (1, 2));
         let text = metrics.render();
         for line in [
             r#"fornax_cache_hits_total{tenant="acme",module="hello"} 1"#,

@@ -238,7 +238,7 @@ impl Route {
 pub enum Found<'a> {
     /// A route.
     Route(&'a Arc<Route>),
-    /// Routes for the path, none for the method; these would do.
+    /// Routes for the path, none for the method; these would do, each once.
     OtherMethods(Vec<Method>),
     /// Nothing.
     Nothing,
@@ -299,7 +299,16 @@ impl RouteTable {
                 return Found::Route(route);
             }
         }
-        if other.is_empty() { Found::Nothing } else { Found::OtherMethods(other) }
+        if other.contains(&Method::GET) {
+            other.push(Method::HEAD);
+        }
+        let mut methods: Vec<Method> = Vec::new();
+        for method in other {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
     }
 
     fn paths_of(&mut self, host: Option<&str>) -> &mut Paths {
@@ -458,11 +467,14 @@ mod tests {
             route(None, "/a", &[Method::POST], "post"),
             route(None, "/a", &[Method::GET], "get"),
             route(None, "/b", &[Method::PUT], "put"),
+            route(Some("x.test"), "/*", &[Method::GET, Method::PATCH], "host"),
         ])
         .expect("no collisions");
         assert_eq!(name_of(table.find("", "/a", &Method::HEAD)), "get");
         assert_eq!(name_of(table.find("", "/a", &Method::POST)), "post");
         assert_eq!(name_of(table.find("", "/b", &Method::GET)), "only [PUT]");
+        assert_eq!(name_of(table.find("", "/a", &Method::DELETE)), "only [GET, POST, HEAD]");
+        assert_eq!(name_of(table.find("x.test", "/a", &Method::DELETE)), "only [GET, PATCH, POST, HEAD]");
         assert_eq!(name_of(table.find("", "/c", &Method::GET)), "nothing");
     }
 

@@ -6,7 +6,7 @@ use fornax::{Builder, Config, config::SingleOptions};
 
 pub(crate) async fn serve(component: &Path, listener: TcpListener, end: impl Future) -> Result<bool, fornax::Error> {
     let config = Config::single(component, SingleOptions::default())?;
-    let mut server = Builder::from_config(config)?.listeners([listener])?.build().await?;
+    let server = Builder::from_config(config)?.listeners([listener])?.build().await?;
     end.await;
     Ok(server.drain().await)
 }

@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn calls_per_second(file: &str, duration: Duration) -> Result<f64, Error> {
-    let mut server = Builder::from_config(Config::empty())?.threads(1).without_http().build().await?;
+    let server = Builder::from_config(Config::empty())?.threads(1).without_http().build().await?;
     let plugin = server.registry().load(file).await?;
     let (began, mut calls) = (Instant::now(), 0.0);
     while began.elapsed() < duration {

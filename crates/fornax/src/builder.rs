@@ -24,16 +24,13 @@ use crate::tls;
 /// an answer, and tries again a second later: std's 128 are too few.
 const BACKLOG: u32 = 4096;
 
-/// Instances the gate leaves to calls of calls, which do not wait for a place.
-const PLACES_SPARE: u32 = 64;
-
 /// Puts a server together.
 pub struct Builder {
     config: Config,
     interfaces: Vec<Arc<dyn Interface>>,
     listeners: Vec<TcpListener>,
     threads: Option<usize>,
-    pool: PoolSize,
+    pool: Option<PoolSize>,
     serves: bool,
 }
 
@@ -44,14 +41,7 @@ impl Builder {
     ///
     /// None yet; what is wrong with the modules is found by [`Builder::build`].
     pub fn from_config(config: Config) -> Result<Self, Error> {
-        Ok(Self {
-            config,
-            interfaces: interfaces::all(),
-            listeners: Vec::new(),
-            threads: None,
-            pool: PoolSize::default(),
-            serves: true,
-        })
+        Ok(Self { config, interfaces: interfaces::all(), listeners: Vec::new(), threads: None, pool: None, serves: true })
     }
 
     /// Adds an interface, or replaces the one of the same name.
@@ -86,10 +76,10 @@ impl Builder {
         self
     }
 
-    /// How many guests can live at once.
+    /// How many guests can live at once; as many as the machine carries where nothing is said.
     #[must_use]
     pub fn pool(mut self, pool: PoolSize) -> Self {
-        self.pool = pool;
+        self.pool = Some(pool);
         self
     }
 
@@ -124,17 +114,20 @@ impl Builder {
                 .map_err(|error| Error::new(Kind::Internal, "a listening socket cannot be used").caused_by(error))?;
         }
         let threads = self.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        let metrics = Metrics::new();
+        let pool = self.pool.unwrap_or_default();
         let runtime = Runtime::new(RuntimeOptions {
             interfaces: self.interfaces.clone(),
             egress,
-            pool: self.pool,
+            pool,
             runners: threads,
             data: data.clone(),
+            metrics: Arc::clone(&metrics),
         })?;
         let road = Road {
             snapshots: Arc::new(Snapshots::default()),
-            gate: Arc::new(Gate::new(GateOptions { places: self.pool.guests.saturating_sub(PLACES_SPARE).max(1) })),
-            metrics: Metrics::new(),
+            gate: Arc::new(Gate::new(GateOptions { places: pool.places() })),
+            metrics,
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
         control.apply(&self.config).await?;

@@ -3,6 +3,7 @@
 //! It never stands on the road. Everything that takes time or can fail is done before the pointer is swapped, so a reload
 //! that fails changes nothing; what did not change is kept as it is, with its calls in flight and its warm instances.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Control {
         Ok(Arc::clone(&self.published[&name].version))
     }
 
-    /// Files in different folders may have one name; modules may not.
+    /// Files in different folders may have one name; modules may not. This one is for people: the id goes with the path.
     fn with_free_name(&self, mut module: config::Module) -> config::Module {
         let is_taken =
             |module: &config::Module| self.published.contains_key(&(module.tenant.as_str().into(), module.name.as_str().into()));
@@ -124,11 +125,19 @@ impl Control {
 
     /// `anew` are read from their files again; others stay as they are, whatever has become of their files meanwhile.
     async fn put(&mut self, config: &Config, loaded: &[config::Module], anew: &[config::Module]) -> Result<(), Error> {
+        let same = |a: &config::Module, b: &config::Module| a.tenant == b.tenant && a.name == b.name;
+        if let Some(other) = loaded.iter().find(|other| config.modules.iter().any(|module| same(module, other))) {
+            let (name, path) = (&other.name, other.source.display());
+            return Err(unprocessable(format!(
+                "the module `{name}` has the name of the one that was loaded from {path}: give it another"
+            )));
+        }
         let backends = self.connect_backends(config).await?;
         let tenants = self.next_tenants(config, loaded);
         let mut published = BTreeMap::new();
         let all = || config.modules.iter().chain(loaded);
-        self.modules.expect(all().map(|module| (module.tenant.as_str(), module.name.as_str())));
+        let registered: Vec<_> = all().map(|module| (module.tenant.as_str(), registered_name(module))).collect();
+        self.modules.expect(registered.iter().map(|(tenant, name)| (*tenant, &**name)));
         for module in all() {
             let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
             let next = self.publish(&name, module, anew.contains(module), &tenants, &backends).await?;
@@ -254,7 +263,7 @@ impl Control {
             let text = format!("an instance takes {places} places of the pool, which has {places_max}: it could never be called");
             return Err(at_fault(unprocessable(text)));
         }
-        let registered = self.modules.register(&module.tenant, &module.name, module.id, digest)?;
+        let registered = self.modules.register(&module.tenant, &registered_name(module), module.id, digest)?;
         let version = ModuleVersion {
             id: registered.id,
             name: Arc::clone(&name.1),
@@ -269,6 +278,15 @@ impl Control {
             metrics: self.road.metrics.module(&module.tenant, &module.name),
         };
         Ok(Published { from: module.clone(), backends: bound, version: Arc::new(version) })
+    }
+}
+
+/// What a module's id is kept under: its name, or the path it was loaded from, which is no name since it has slashes. Two paths
+/// that are not text differ here, too.
+fn registered_name(module: &config::Module) -> Cow<'_, str> {
+    match module.loaded {
+        false => Cow::Borrowed(&module.name),
+        true => Cow::Owned(module.source.as_os_str().as_encoded_bytes().escape_ascii().to_string()),
     }
 }
 
@@ -411,6 +429,10 @@ fn http_entry(module: &Published) -> Result<Entry, String> {
         Some(_) if has(Entry::Run) => Ok(Entry::Run),
         _ if has(Entry::Http) => Ok(Entry::Http),
         _ if has(Entry::Process) => Ok(Entry::Process),
+        None if has(Entry::Run) && module.from.may_lack_codec => {
+            tracing::warn!(module = %name, "a program answers no requests without a codec: start with --codec wasio, cgi or ignis");
+            Ok(Entry::Run)
+        }
         None if has(Entry::Run) => Err(format!(
             "the module `{name}` is a program, and how a request gets into a program must be said: add `codec = \"wasio\"`, \
              `\"cgi\"` or `\"ignis\"` to it"

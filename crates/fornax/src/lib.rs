@@ -5,7 +5,7 @@
 //! ```no_run
 //! # async fn run() -> Result<(), fornax::Error> {
 //! let config = fornax::Config::from_file("fornax.toml".as_ref(), &|name| std::env::var(name).ok())?;
-//! let mut server = fornax::Builder::from_config(config)?.build().await?;
+//! let server = fornax::Builder::from_config(config)?.build().await?;
 //! println!("listening on http://{}", server.addresses()[0]);
 //! # std::future::pending::<()>().await;
 //! server.drain().await;
@@ -25,6 +25,6 @@ mod tls;
 pub use base::{Error, Kind, ModuleId, Step};
 pub use builder::Builder;
 pub use config::Config;
-pub use execute::{ExecuteLimits, Registry};
+pub use execute::{ChainError, ExecuteLimits, Link, Registry};
 pub use guest::{Interface, PoolSize};
 pub use server::Server;

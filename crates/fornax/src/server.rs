@@ -7,6 +7,7 @@ use base::Error;
 use front::Road;
 use front::http::{Http, Tls};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::control::Control;
@@ -18,10 +19,12 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// A server that serves until it is dropped; call [`Server::drain`] first for an orderly end.
 pub struct Server {
     /// None for a server that only executes.
-    http: Option<Http>,
+    http: Option<Mutex<Http>>,
+    addresses: Vec<SocketAddr>,
     /// None for one that serves in the clear.
     tls: Option<Tls>,
-    control: Control,
+    /// Locked by who changes what is in service, one after the other; calls look at the snapshot and do not wait for it.
+    control: Mutex<Control>,
     road: Road,
     grace: Duration,
     /// Removed with everything in it when the server is.
@@ -37,11 +40,12 @@ impl Server {
         grace: Duration,
         temporary: Option<TempDir>,
     ) -> Self {
-        Self { http, tls, control, road, grace, _temporary: temporary }
+        let addresses = http.as_ref().map(|http| http.addresses().to_vec()).unwrap_or_default();
+        Self { http: http.map(Mutex::new), addresses, tls, control: Mutex::new(control), road, grace, _temporary: temporary }
     }
 
-    pub(crate) fn control(&mut self) -> &mut Control {
-        &mut self.control
+    pub(crate) fn control(&self) -> &Mutex<Control> {
+        &self.control
     }
 
     pub(crate) fn road(&self) -> &Road {
@@ -50,7 +54,7 @@ impl Server {
 
     /// Where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.http.as_ref().map(Http::addresses).unwrap_or_default()
+        &self.addresses
     }
 
     /// How it is asked: `http` or `https`.
@@ -65,16 +69,17 @@ impl Server {
     /// # Errors
     ///
     /// As [`Builder::build`](crate::Builder::build).
-    pub async fn reload(&mut self, config: &Config) -> Result<(), Error> {
+    pub async fn reload(&self, config: &Config) -> Result<(), Error> {
+        let mut control = self.control.lock().await;
         let tls = match (&self.tls, &config.server.tls) {
             (Some(shown), Some(files)) => Some((shown, tls::read(files)?)),
             _ => None,
         };
-        self.control.apply(config).await?;
+        control.apply(config).await?;
         if let Some((shown, read)) = tls {
             shown.replace(&read);
         }
-        if self.control.server() != Some(&config.server) {
+        if control.server() != Some(&config.server) {
             tracing::warn!("[server] has changed, which takes effect at the next start");
         }
         Ok(())
@@ -87,11 +92,11 @@ impl Server {
 
     /// Ends in order: readiness says no, the listening sockets close, what is in flight is answered and ends, at most for
     /// the grace period. Returns whether everything did.
-    pub async fn drain(&mut self) -> bool {
+    pub async fn drain(&self) -> bool {
         let end = Instant::now() + self.grace;
         self.road.gate.close();
-        let answered = match &mut self.http {
-            Some(http) => http.drain(self.grace).await,
+        let answered = match &self.http {
+            Some(http) => http.lock().await.drain(self.grace).await,
             None => true,
         };
         // Guests that work on after their answer.

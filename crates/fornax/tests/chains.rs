@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{App, Body, Client, Finished, Fornax, Response, at_once, guest, run_to_end, run_to_end_with};
+use testkit::{App, Body, Client, Finished, Fornax, Response, at_once, guest, run_to_end, run_to_end_with, wait_until};
 
 const FORNAX: &str = env!("CARGO_BIN_EXE_fornax");
 
@@ -202,6 +203,72 @@ fn the_steps_share_one_deadline() {
     assert!(named(1) || named(2), "{body}");
 }
 
+#[test]
+fn a_step_that_never_completes_its_body_ends_by_the_chains_deadline() {
+    let app = App::new().module("trickle", "hostile-trickle", "limits = { wall = \"30s\" }").module("echo", "echo", "");
+    let app = chain(app, "/c", "\"trickle\", \"echo\"", "limits = { wall = \"500ms\" }");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let response = fornax.client().get("/c");
+    let body: Value = serde_json::from_slice(&response.body).expect("JSON");
+    assert_eq!((response.status, body["type"].as_str()), (504, Some("deadline")), "{body}");
+    assert_eq!(body["message"], "step 1 (`trickle`): the guest did not answer in time");
+}
+
+#[test]
+fn a_step_is_over_when_its_guest_has_ended() {
+    // Each waits for 300 ms when its answer is complete.
+    let app = App::new().server("metrics = \"/metrics\"").module("after", "afterlife", "");
+    let app = app.module("after3", "afterlife3", "");
+    let app = chain(app, "/c", "\"after\", \"after3\", \"after\"", "");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let began = Instant::now();
+    assert_eq!(post(&mut client, "/c", "").text(), "done\n");
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    let metrics = client.get("/metrics").text();
+    assert!(metrics.contains("fornax_in_flight 0\n"), "{metrics}");
+}
+
+#[test]
+fn what_a_step_computes_after_its_answer_is_on_the_chains_account() {
+    let app = App::new().server("metrics = \"/metrics\"");
+    let app = app.module("loops", "hostile-loop-after-body", "limits = { cpu = \"10s\" }");
+    let app = chain(app, "/c", "\"loops\", \"loops\", \"loops\"", "limits = { cpu = \"300ms\", wall = \"60s\" }");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let response = post(&mut client, "/c", "");
+    let body: Value = serde_json::from_slice(&response.body).expect("JSON");
+    assert_eq!((response.status, body["type"].as_str()), (504, Some("cpu-limit")), "{body}");
+    assert!(body["message"].as_str().is_some_and(|text| text.starts_with("step 2 (`loops`): ")), "{body}");
+    let line = "fornax_guest_cpu_seconds_total{tenant=\"default\",module=\"loops\"} ";
+    let mut metrics = String::new();
+    wait_until("the second one to be gone", Duration::from_secs(10), || {
+        metrics = client.get("/metrics").text();
+        metrics.contains("fornax_in_flight 0\n")
+    });
+    let seconds = metrics.lines().find_map(|known| known.strip_prefix(line)).expect("what it computed");
+    let seconds: f64 = seconds.parse().expect("a number");
+    // Two whole limits would be 0.6. A busy machine makes what is behind the limit longer.
+    assert!((0.3..0.6).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_step_has_the_memory_of_its_module() {
+    // It begins with 200 MiB.
+    let large = module(
+        "(memory (export \"memory\") 3200) (func (export \"process\") (param i32 i32 i32 i32) (result i32) (i32.const 0))",
+    );
+    let app = local(App::new(), "large", &large, "limits = { memory = \"512MiB\" }");
+    let app = app.route("/alone", "large", "").module("upper", "plugin-uppercase", "");
+    let app = chain(app, "/c", "\"upper\", \"large\"", "");
+    let app = chain(app, "/less", "\"upper\", \"large\"", "limits = { memory = \"128MiB\" }");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    assert_eq!(post(&mut client, "/alone", "x").status, 200);
+    assert_eq!(post(&mut client, "/c", "x").status, 200);
+    assert!(post(&mut client, "/less", "x").text().contains("\"type\":\"memory-limit\""));
+}
+
 fn run(folder: &Path, args: &[&str]) -> Finished {
     run_to_end(Command::new(FORNAX).current_dir(folder).arg("run").args(args))
 }
@@ -238,6 +305,9 @@ fn the_command_line_prints_each_step() {
     let read = run_to_end_with(&mut command, b"Hello");
     assert_eq!((read.code, read.stdout.as_str()), (Some(0), text), "{}", read.stderr);
 
+    let whole = run(app.folder(), &["--chain", "rot13.wasm:whole,rot13.wasm", "--input", "Hello"]);
+    assert_eq!(whole.stdout, "Step 1: Uryyb (rot13)\nStep 2: Erfhyg = Hello (rot13)\n", "{}", whole.stderr);
+
     let given = run(app.folder(), &["--chain", "rot13.wasm,upper.wasm", "--input", "Hi", "--json"]);
     let mut printed: Value = serde_json::from_str(&given.stdout).expect("JSON");
     for step in printed.as_array_mut().expect("steps") {
@@ -261,19 +331,25 @@ fn a_step_that_fails_on_the_command_line_ends_it() {
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), text), "{}", failed.stderr);
     let exited = run(app.folder(), &["--chain", "exits.wasm,rot13.wasm", "--input", ""]);
     assert_eq!((exited.code, exited.stdout.as_str()), (Some(1), "Step 1: half an answer (exits, failed with code 3)\n"));
-    for (args, sentence) in [
-        (&["--chain", "rot13.wasm,trap.wasm", "--input", "x"][..], "error: step 2 (`trap`): the guest trapped"),
-        (&["--chain", "rot13.wasm,loop.wasm", "--input", "x", "--timeout", "300ms"], "error: step 2 (`loop`): "),
+    // So are the steps before one that comes to nothing.
+    let first = "Step 1: k (rot13)\n";
+    for (args, sentence, printed) in [
+        (&["--chain", "rot13.wasm,trap.wasm", "--input", "x"][..], "error: step 2 (`trap`): the guest trapped", first),
+        (&["--chain", "rot13.wasm,loop.wasm", "--input", "x", "--timeout", "300ms"], "error: step 2 (`loop`): ", first),
         (
             &["--chain", "bomb.wasm", "--input", "x", "--memory", "16MiB", "--timeout", "30s"],
             "error: step 1 (`bomb`): the guest wanted more memory",
+            "",
         ),
-        (&["--chain", "rot13.wasm,none.wasm", "--input", "x"], "error: module `none` ("),
+        (&["--chain", "rot13.wasm,none.wasm", "--input", "x"], "error: module `none` (", ""),
     ] {
         let failed = run(app.folder(), args);
         assert!(failed.stderr.lines().any(|line| line.starts_with(sentence)), "{args:?}: {}", failed.stderr);
-        assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), ""), "{args:?}");
+        assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), printed), "{args:?}");
     }
+    let failed = run(app.folder(), &["--chain", "rot13.wasm,trap.wasm", "--input", "x", "--json"]);
+    let printed: Value = serde_json::from_str(&failed.stdout).expect("JSON");
+    assert_eq!((failed.code, printed.as_array().map(Vec::len), &printed[0]["result"]), (Some(1), Some(1), &json!("k")));
     for args in [&["--chain", "rot13.wasm", "--watch"][..], &["--input", "x", "rot13.wasm"], &["--chain"]] {
         assert_eq!(run(app.folder(), args).code, Some(2), "{args:?}");
     }

@@ -40,6 +40,29 @@ fn app(lines: &str) -> App {
     app.module("text", "plugin-uppercase", lines).route("/text/*", "text", "")
 }
 
+/// A component's stream may queue what it is given; what is in the queue when the program ends must not be lost.
+#[test]
+fn what_a_component_writes_and_does_not_flush_is_its_output() {
+    let app = App::new()
+        .module("cgi", "cli-unflushed", "codec = \"cgi\"")
+        .route("/cgi", "cgi", "")
+        .module("flood", "cli-unflushed", "codec = \"cgi\"\nargs = [\"flood\"]\nlimits = { cpu = \"30s\" }")
+        .route("/flood", "flood", "")
+        .tables("[[route]]\npath = \"/chain\"\nchain = [\"cgi\", { module = \"cgi\", output = \"whole\" }]");
+    let fornax = Fornax::run(FORNAX, app.write(), &[]);
+    let mut client = fornax.client();
+    let text = "x".repeat(200_000);
+    for _ in 0..20 {
+        let response = post(&mut client, "/cgi", format!("content-type: text/plain\nx-a: b\n\n{text}").as_bytes());
+        assert_eq!((response.status, response.header("x-a")), (200, Some("b")), "{}", response.text());
+        assert_eq!(response.body.len(), text.len());
+    }
+    assert_eq!(post(&mut client, "/chain", b"hello").text(), "hello");
+    let response = post(&mut client, "/flood", b"");
+    assert_eq!(response.status, 502, "{}", response.text());
+    assert!(response.text().contains(r#""type":"output-limit""#), "{}", response.text());
+}
+
 fn post(client: &mut Client, path: &str, body: &[u8]) -> testkit::Response {
     client.request("POST", path, &[], Body::Length(body.to_vec()))
 }

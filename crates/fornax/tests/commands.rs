@@ -210,6 +210,14 @@ fn limits_end_it_with_a_sentence() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{name}: {}", ended.stderr);
         assert!(ended.stderr.lines().any(|line| line.starts_with(sentence)), "{name}: {}", ended.stderr);
     }
+    for (size, wrong) in [
+        ("8GiB", "is over its cap of 1 GiB"),
+        ("0", "must be more than 0"),
+        ("much", "is no size; write a number and a unit, such as `64MiB`"),
+    ] {
+        let ended = run("p1-command", &["--memory", size]);
+        assert_eq!((ended.code, ended.stderr), (Some(1), format!("error: --memory `{size}` {wrong}\n")));
+    }
     // One that waits for its input is no loop.
     let mut waits = Dialogue::start(&mut command(guest("p1-command"), &["--timeout", "300ms", "--", "now"]));
     waits.hears("argument: now");
@@ -243,6 +251,109 @@ fn a_reader_that_leaves_ends_a_flood() {
     // Its write fails, and it ends as it likes to.
     let status = flood.wait();
     assert!(status.code().is_some(), "{status:?}, signal {:?}", status.signal());
+}
+
+/// A program that prints the names of the directories it has, each in brackets.
+const LISTS_DIRECTORIES: &str = r#"
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_get" (func $get (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_dir_name" (func $name (param i32 i32 i32) (result i32)))
+    (memory (export "memory") 1) (data (i32.const 64) "[") (data (i32.const 65) "]")
+    (func $print (param i32 i32)
+      (i32.store (i32.const 0) (local.get 0)) (i32.store (i32.const 4) (local.get 1))
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+    (func (export "_start") (local $fd i32)
+      (local.set $fd (i32.const 3))
+      (loop $next
+        (if (i32.eqz (call $get (local.get $fd) (i32.const 16)))
+          (then
+            (drop (call $name (local.get $fd) (i32.const 128) (i32.load (i32.const 20))))
+            (call $print (i32.const 64) (i32.const 1))
+            (call $print (i32.const 128) (i32.load (i32.const 20)))
+            (call $print (i32.const 65) (i32.const 1))
+            (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+            (br $next)))))"#;
+
+#[test]
+fn directories_have_the_names_they_were_given() {
+    let app = App::new();
+    fs::create_dir(app.folder().join("sub")).expect("a directory");
+    app.file("sub/hello.txt", b"hello");
+    let grants: Vec<_> =
+        [".", "fs-tests.dir", "a/b", "/", "/data"].iter().map(|name| format!("{}/sub::{name}", app.folder().display())).collect();
+    let dirs: Vec<_> = grants.iter().flat_map(|grant| ["--dir", grant]).collect();
+    let ended = run_to_end(&mut command(module(&app, "lists.wasm", LISTS_DIRECTORIES), &dirs));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "[.][fs-tests.dir][a/b][/][/data]"), "{}", ended.stderr);
+    for name in ["p1-command", "cli-component"] {
+        for path in ["hello.txt", "fs-tests.dir/hello.txt", "a/b/hello.txt"] {
+            let ended = run_to_end(&mut command(guest(name), &[&dirs[..6], &["--", &format!("file={path}")]].concat()));
+            assert!(ended.stdout.contains("file: hello\n"), "{name}, {path}: {}", ended.stdout);
+        }
+    }
+}
+
+/// A program that writes three megabytes with one call: to standard output, or to a file; and ends with 0 if all of it was taken.
+const WRITES_AT_ONCE: &str = r#"
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_pwrite" (func $pwrite (param i32 i32 i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+      (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (memory (export "memory") 64) (data (i32.const 64) "new")
+    (func $all (param i32)
+      (drop (call $write (local.get 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (if (i32.ne (i32.load (i32.const 8)) (i32.const 3000000)) (then (call $exit (i32.const 1)))))
+    (func (export "_start")
+      (i32.store (i32.const 0) (i32.const 128)) (i32.store (i32.const 4) (i32.const 3000000))
+      (call $all (i32.const 1))
+      (call $all (i32.const 2))
+      (drop (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 3) (i32.const 1)
+        (i64.const 68) (i64.const 0) (i32.const 0) (i32.const 12)))
+      (call $all (i32.load (i32.const 12)))
+      (drop (call $pwrite (i32.load (i32.const 12)) (i32.const 0) (i32.const 1) (i64.const 2000000) (i32.const 8)))
+      (call $exit (i32.ne (i32.load (i32.const 8)) (i32.const 3000000))))"#;
+
+#[test]
+fn one_write_takes_all_that_it_gives() {
+    let app = App::new();
+    let dir = format!("{}::/:rw", app.folder().display());
+    let ended = run_to_end(&mut command(module(&app, "writes.wasm", WRITES_AT_ONCE), &["--dir", &dir]));
+    assert_eq!((ended.code, ended.stdout.len(), ended.stderr.len()), (Some(0), 3_000_000, 3_000_000));
+    assert_eq!(fs::metadata(app.folder().join("new")).expect("a file").len(), 5_000_000);
+}
+
+#[test]
+fn what_it_has_not_flushed_is_out_when_it_has_ended() {
+    let text = "x".repeat(300_000);
+    let ended = run_to_end_with(&mut command(guest("cli-unflushed"), &[]), text.as_bytes());
+    assert_eq!((ended.code, ended.stdout.len()), (Some(0), text.len()), "{}", ended.stderr);
+}
+
+/// A program that writes to somebody who does not read waits, and so does nobody else.
+#[test]
+fn nobody_who_reads_holds_neither_a_signal_nor_the_time_it_may_take() {
+    // More than a pipe holds.
+    let long = "x".repeat(100_000);
+    let flood = |name: &str, args: &[&str]| {
+        let mut command = command(guest(name), args);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        (Dialogue { child, stdin: None, lines: channel().1 }, stdout)
+    };
+    for (name, args) in [
+        ("hostile-run-flood", &["--"][..]),
+        ("cli-unflushed", &["--", "flood"]),
+        ("cli-component", &["--", &long]),
+        ("cli-component3", &["--", &long]),
+    ] {
+        let (mut signalled, mut stdout) = flood(name, args);
+        // It has begun.
+        stdout.read_exact(&mut [0]).expect("a byte");
+        signalled.terminate();
+        assert_eq!(signalled.wait_open().code(), Some(143), "{name}");
+        let (mut timed, _stdout) = flood(name, &[&["--timeout", "300ms"], args].concat());
+        assert_eq!(timed.wait_open().code(), Some(1), "{name}");
+    }
 }
 
 #[test]

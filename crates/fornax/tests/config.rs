@@ -107,7 +107,7 @@ fn other_methods_are_refused_by_name() {
     }
     assert_eq!(client.get("/split").text(), HELLO);
     assert_eq!(client.request("POST", "/split", &[], Body::None).text(), MULTI);
-    for (method, path, allow) in [("POST", "/read", "GET, PUT"), ("DELETE", "/split", "GET, POST")] {
+    for (method, path, allow) in [("POST", "/read", "GET, HEAD, PUT"), ("DELETE", "/split", "GET, HEAD, POST")] {
         let response = client.request(method, path, &[], Body::None);
         let mut allowed: Vec<_> = response.header("allow").expect("what would do").split(", ").collect();
         allowed.sort_unstable();

@@ -252,4 +252,12 @@ fn metrics_say_what_they_are_written_in_and_own_pages_which_methods_they_take() 
     assert!(metrics.text().ends_with("# EOF\n"));
     let refused = fornax.client().request("POST", "/healthz", &[], testkit::Body::None);
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    // As everywhere: a request that is not clearly one is not followed by another.
+    for path in ["/metrics", "/healthz", "/healthz/ready"] {
+        for hosts in ["", "host: a\r\nhost: a\r\n", "host: a/b\r\n"] {
+            let (response, mut client) = raw(&fornax, format!("GET {path} HTTP/1.1\r\n{hosts}\r\n").as_bytes());
+            assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{path} {hosts:?}");
+            assert_eq!(client.read_to_end().expect("the end"), b"", "{path} {hosts:?}");
+        }
+    }
 }

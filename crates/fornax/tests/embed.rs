@@ -69,7 +69,7 @@ fn the_example_is_short_and_serves() {
 fn a_server_is_reloaded_whole_or_not_at_all() {
     block_on(async {
         let app = App::new().module("hello", "hello-wasip2", "").route("/a", "hello", "");
-        let (mut server, address) = serve(&app).await;
+        let (server, address) = serve(&app).await;
         let mut client = Client::connect(address);
         assert_eq!((client.get("/a").status, client.get("/b").status), (200, 404));
 
@@ -96,7 +96,7 @@ fn a_reload_that_fails_leaves_the_data_of_what_is_in_service() {
             .route("/*", "counter", "")
     };
     block_on(async {
-        let (mut server, address) = serve(&counter("one", "counter")).await;
+        let (server, address) = serve(&counter("one", "counter")).await;
         let mut client = Client::connect(address);
         let mut count = |expected: &str| {
             let answer = client.request("POST", "/?key=k", &[], Body::None);
@@ -117,7 +117,7 @@ fn a_reload_that_fails_leaves_the_data_of_what_is_in_service() {
 fn a_drain_ends_what_is_in_flight_and_takes_nothing_new() {
     block_on(async {
         let app = App::new().module("stream", "afterlife", "");
-        let (mut server, address) = serve(&app).await;
+        let (server, address) = serve(&app).await;
         let mut client = Client::connect(address);
         client.send(client.head("GET", "/?mode=midbody&ms=1000", &[], &Body::None).as_bytes()).expect("sent");
         assert_eq!(client.read_head().expect("a head").status, 200);
@@ -134,7 +134,7 @@ fn a_drain_ends_what_is_in_flight_and_takes_nothing_new() {
 #[test]
 fn two_servers_share_a_process() {
     block_on(async {
-        let (mut first, first_at) = serve(&App::new().module("hello", "hello-wasip3", "")).await;
+        let (first, first_at) = serve(&App::new().module("hello", "hello-wasip3", "")).await;
         let (second, second_at) = serve(&App::new().module("multi", "multi", "")).await;
         assert_eq!(Client::connect(first_at).get("/").text(), HELLO);
         assert_eq!(Client::connect(second_at).get("/").text(), "http entry\n");
@@ -165,7 +165,7 @@ fn a_module_with_an_id_of_its_own_may_be_renamed_by_a_reload() {
             App::new().module(name, "hello-wasip2", id).route("/*", name, "")
         };
         let first = app("old");
-        let (mut server, address) = serve(&first).await;
+        let (server, address) = serve(&first).await;
         for name in ["new", "old", "new"] {
             server.reload(&config(&app(name))).await.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(meanwhile(move || Client::connect(address).get("/").text()).await, HELLO);

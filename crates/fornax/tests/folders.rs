@@ -55,6 +55,43 @@ fn every_artifact_of_a_folder_is_a_route_of_its_name() {
 }
 
 #[test]
+fn a_folder_may_have_artifacts_of_every_entry() {
+    let app = folder(&[("hello.wasm", "hello-wasip2"), ("rot13.wasm", "plugin-rot13"), ("greet.wasm", "wasio-hello-world")]);
+    let answers = |fornax: &Fornax| {
+        let mut client = fornax.client();
+        let plugin = client.get("/rot13?input=Hello").text();
+        assert_eq!((client.get("/hello").text().as_str(), plugin.trim_end()), (HELLO, "Result = Uryyb"));
+        (client.get("/greet?name=you"), client.get("/").text())
+    };
+    let (program, index) = answers(&Fornax::run(FORNAX, app.folder(), &["--codec", "wasio"]));
+    assert!(program.status == 200 && program.text().starts_with("Hello, you!"), "{}", program.text());
+    assert!(index.matches("class=\"card\"").count() == 3 && !index.contains("--codec"), "{index}");
+
+    // Without one, what can be served is, and the rest says why it is not.
+    let fornax = Fornax::run(FORNAX, app.folder(), &[]);
+    let (program, index) = answers(&fornax);
+    let (text, missing) = (program.text(), "--codec wasio, cgi or ignis");
+    assert!(program.status == 501 && text.contains("\"no-codec\"") && text.contains(missing), "{} {text}", program.status);
+    assert!(index.contains(&format!("greet.wasm, a program: it answers when the server is started with {missing}")), "{index}");
+    fornax.wait_for_log(|line| line.contains("greet") && line.contains(missing), SOON);
+}
+
+#[test]
+fn a_flag_that_fits_no_artifact_of_a_folder_is_explained() {
+    let app = folder(&[("hello.wasm", "hello-wasip2"), ("rot13.wasm", "plugin-rot13")]);
+    for (flags, sentence) in [
+        (["--codec", "cgi"], "the codec `cgi` is for the entry `run`; the artifact offers `http`"),
+        (["--codec", "cgl"], "there is no codec `cgl`; there are `ignis`, `wasio`, `cgi`, `text`"),
+        (["--entry", "run"], "the artifact has no entry `run`; it offers `http`"),
+    ] {
+        let stderr = run(app.folder(), &[".", flags[0], flags[1]]).stderr;
+        assert!(stderr.starts_with("error: module `hello` (") && stderr.contains(sentence), "{stderr}");
+    }
+    let fornax = Fornax::run(FORNAX, app.folder(), &["--codec", "text", "--entry", "process"]);
+    assert_eq!(fornax.client().get("/hello").text(), HELLO);
+}
+
+#[test]
 fn watching_a_folder_sees_new_and_removed_files() {
     let app = folder(&[("a.wasm", "hello-wasip2")]);
     let fornax = Fornax::run(FORNAX, app.folder(), &["--watch"]);

@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 use testkit::golden::{self, Table};
-use testkit::{App, Body, Client, Fornax, Response, Upstream, at_once};
+use testkit::{App, Body, Client, Fornax, Response, Upstream, alone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fornax");
 
@@ -29,6 +29,8 @@ fn tables(upstream: &Upstream, wanted: impl Fn(&str) -> bool) -> Vec<Table> {
 /// One app of all these guests answers everything as their tables say.
 #[track_caller]
 fn assert_served(wanted: impl Fn(&str) -> bool) {
+    // Compiling all of them takes the whole machine in a debug build, and several servers at once would be late.
+    let _alone = alone();
     let upstream = Upstream::start();
     let mut tables = tables(&upstream, wanted);
     tables.retain(Table::is_served);
@@ -67,22 +69,37 @@ fn every_command_does_as_its_table_says() {
 }
 
 #[test]
-fn sixty_four_requests_at_once_are_all_answered() {
+fn each_of_sixty_four_clients_at_once_gets_its_own_answer() {
+    let _alone = alone();
     let upstream = Upstream::start();
     // Of each instrument one, whatever else it can be given.
     let mut tables = tables(&upstream, |guest| guest.starts_with("wasio-"));
     tables.retain(|table| table.module() == table.guest());
-    let app = tables.iter().fold(App::new(), |app, table| table.serve(app));
+    let app = tables.iter().fold(App::new().server("metrics = \"/metrics\""), |app, table| table.serve(app));
     let fornax = Fornax::run(PROGRAM, app.write(), &[]);
     for table in &tables {
-        let answers: Vec<Response> =
-            at_once(fornax.addr(), PARALLEL, &table.first_target()).into_iter().map(|timed| timed.response).collect();
-        let wrong: Vec<String> = answers.iter().filter_map(|answer| table.first_is(answer)).collect();
+        let (answers, wrong) = table.at_once(fornax.addr(), PARALLEL);
         assert!(wrong.is_empty(), "{} of {PARALLEL} wrong, the first {}", wrong.len(), wrong[0]);
-        if table.guest() == "wasio-hello-world" {
-            let seeds: BTreeSet<String> = answers.iter().map(Response::text).collect();
-            assert_eq!(seeds.len(), PARALLEL, "two calls had the same seed");
-        }
+        ran_once_each(table.guest(), &answers);
+    }
+    let metrics = fornax.client().get("/metrics").text();
+    for table in &tables {
+        let line = format!("fornax_calls_total{{tenant=\"default\",module=\"{}\",outcome=\"2xx\"}} {PARALLEL}", table.module());
+        assert!(metrics.lines().any(|known| known == line), "{line} is missing in\n{metrics}");
+    }
+}
+
+/// What shows that each call started its program once: every seed is another, and of what is written there is one for each.
+fn ran_once_each(guest: &str, answers: &[Response]) {
+    let number_behind = |mark: &str, text: &str| -> Option<i64> {
+        let rest = text.split_once(mark)?.1;
+        rest[..rest.find([')', ','])?].parse().ok()
+    };
+    let numbers = |mark: &str| answers.iter().filter_map(|answer| number_behind(mark, &answer.text())).collect::<BTreeSet<_>>();
+    match guest {
+        "wasio-hello-world" => assert_eq!(numbers("(seed: ").len(), PARALLEL, "two calls had the same seed"),
+        "wasio-chat" => assert!(numbers("\"id\":").into_iter().eq(1..=PARALLEL as i64), "some message was sent more than once"),
+        _ => {}
     }
 }
 

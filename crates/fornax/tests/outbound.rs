@@ -325,3 +325,15 @@ fn a_client_that_leaves_ends_the_request_it_caused() {
         wait_until("its place is free", Duration::from_secs(10), || other.get(&ok).status == 200);
     }
 }
+
+#[test]
+fn so_many_answers_are_held_at_once_and_no_more() {
+    let upstream = Upstream::start();
+    let lines = format!("outbound = [{:?}]\nlimits = {{ outbound_concurrent = 2 }}", upstream.url(""));
+    let fornax = Fornax::run(FORNAX, app(&lines).write(), &[]);
+    for proxy in PROXIES {
+        let answer = fornax.client().get(&path(proxy, &upstream.url("/ok"), "&hold=3"));
+        assert_eq!(answer.text(), "200\n200\nconnection-limit-reached\n200\n", "{proxy}");
+    }
+    assert_eq!(upstream.requests().len(), 2 * 3, "what was refused was not sent");
+}

@@ -30,6 +30,30 @@ fn stats(client: &mut Client) -> Value {
 }
 
 #[test]
+fn what_was_counted_survives_a_reload() {
+    let with = |app: App| app.tables("[[route]]\npath = \"/stats\"\npage = \"monitoring\"");
+    let cached = "cache = { ttl = \"10m\" }";
+    let app = with(
+        App::new()
+            .module("hello", "hello-wasip2", "")
+            .module("rot13", "plugin-rot13", "")
+            .route("/hello", "hello", cached)
+            .tables(&format!("[[route]]\npath = \"/chain\"\nchain = [\"rot13\", \"rot13\"]\n{cached}")),
+    );
+    let next = with(App::new().module("rot13", "plugin-rot13", "").route("/next", "rot13", ""));
+    let fornax = Fornax::run(FORNAX, app.write(), &["--watch"]);
+    let mut client = fornax.client();
+    for path in ["/hello", "/hello", "/chain?input=a", "/chain?input=a", "/chain?input=a"] {
+        assert_eq!(client.get(path).status, 200, "{path}");
+    }
+    let cache = |stats: Value| [stats["cache_hits"].clone(), stats["cache_misses"].clone()];
+    assert_eq!(cache(stats(&mut client)), [3, 2]);
+    app.file("fornax.toml", next.text().as_bytes());
+    wait_until("it is reloaded", SOON, || client.get("/next").status == 200);
+    assert_eq!(cache(stats(&mut client)), [3, 2]);
+}
+
+#[test]
 fn pages_tell_what_there_is_and_how_it_is_doing() {
     let fornax = Fornax::run(FORNAX, app().write(), &[]);
     let mut client = fornax.client();
@@ -72,7 +96,7 @@ fn pages_tell_what_there_is_and_how_it_is_doing() {
 
     assert_eq!(client.request("HEAD", "/stats", &[], Body::None).status, 200);
     let refused = client.request("POST", "/stats", &[], Body::None);
-    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
 }
 
 #[test]

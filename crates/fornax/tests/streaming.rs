@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testkit::{App, Body, Client, Fornax, alone, note, wire};
+use testkit::{App, Body, Client, Fornax, Upstream, alone, note, wait_until, wire};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fornax");
 
@@ -152,6 +152,55 @@ fn a_client_that_leaves_within_the_body_ends_the_guest() {
         assert!(!log.contains("second left") && !log.contains("finished left"), "{guest} went on:\n{log}");
         assert!(left.elapsed() < Duration::from_millis(1500), "{guest} held its place until {:?}", left.elapsed());
     }
+}
+
+/// Two guests of each generation, one of which never pauses and one of which waits for a minute within its body.
+fn limited(limits: &str) -> (Upstream, Fornax) {
+    let upstream = Upstream::start();
+    let outbound = format!("outbound = [{:?}]", upstream.url(""));
+    let app =
+        ["proxy", "proxy3", "afterlife", "afterlife3"].iter().fold(App::new().server("metrics = \"/metrics\""), |app, guest| {
+            app.module(guest, guest, &format!("{outbound}\nlimits = {limits}")).route(&format!("/{guest}"), guest, "")
+        });
+    (upstream, Fornax::run(PROGRAM, app.write(), &[]))
+}
+
+/// The beginning of a body that was cut off, and how long that took; the guest is gone.
+fn cut_off(server: &Fornax, path: &str) -> (String, Duration) {
+    let sent = Instant::now();
+    let answer = server.client().get(path);
+    let took = sent.elapsed();
+    note(&format!("{path} was cut off after {took:?}"));
+    assert_eq!((answer.status, answer.truncated), (200, true), "{path}: {}", answer.text());
+    wait_until("the guest has ended", testkit::DEADLINE, || {
+        server.client().get("/metrics").text().contains("fornax_in_flight 0\n")
+    });
+    (answer.text(), took)
+}
+
+#[test]
+fn a_body_that_goes_on_and_on_ends_at_its_whole_time() {
+    const WHOLE: Duration = Duration::from_millis(500);
+    // Silence is no reason here: there is none.
+    let (upstream, server) = limited(r#"{ stream_total = "500ms", stream_idle = "30s" }"#);
+    for guest in ["proxy", "proxy3"] {
+        let (text, took) = cut_off(&server, &format!("/{guest}?url={}", upstream.url("/stream?chunks=1500%26ms=20")));
+        let came: Vec<&str> = text.lines().collect();
+        assert!(took >= WHOLE && came.len() > 1 && came.len() < 1500, "{guest}: {} pieces in {took:?}", came.len());
+        assert!(came.iter().enumerate().all(|(index, line)| *line == format!("chunk {index}")), "{guest}: {text}");
+    }
+}
+
+#[test]
+fn a_body_in_which_nothing_comes_ends_after_a_silence() {
+    const SILENCE: Duration = Duration::from_millis(400);
+    let (_upstream, server) = limited(r#"{ stream_idle = "400ms" }"#);
+    for guest in ["afterlife", "afterlife3"] {
+        let (text, took) = cut_off(&server, &format!("/{guest}?mode=midbody&ms=60000&id=silent"));
+        assert_eq!(text, "first\n", "{guest}");
+        assert!(took >= SILENCE && took < Duration::from_secs(30), "{guest}: {took:?}");
+    }
+    assert!(!server.log().iter().any(|line| printed(line, "second silent")), "a guest went on");
 }
 
 #[test]

@@ -57,9 +57,13 @@ impl Handler for Chain {
             match std::mem::replace(&mut call.input, Input::Bytes(Bytes::new())) {
                 Input::Http(request) => {
                     let input = input_of(request, &mut call).await?;
-                    answer(run(&links, &mut call, input).await?).map(Reply::Http)
+                    let (steps, failed) = run(&links, &mut call, input).await;
+                    failed.map_or_else(|| answer(steps).map(Reply::Http), Err)
                 }
-                Input::Bytes(input) => run(&links, &mut call, input).await.map(Reply::Steps),
+                Input::Bytes(input) => {
+                    let (steps, failed) = run(&links, &mut call, input).await;
+                    Ok(Reply::Steps(steps, failed))
+                }
                 Input::Command(_) => Err(Error::new(Kind::Internal, "a chain cannot be called in this way")),
             }
         })
@@ -73,19 +77,26 @@ async fn input_of(request: Request<Body>, call: &mut Call) -> Result<Bytes, Erro
     Ok(text::input(&codec::Request { head: &head, via: &call.via }, body))
 }
 
-/// Runs the steps up to the first that fails.
-async fn run(links: &[Link], call: &mut Call, mut input: Bytes) -> Result<Vec<Step>, Error> {
+/// Runs the steps up to the first that fails; what the others came to is not lost with it.
+async fn run(links: &[Link], call: &mut Call, mut input: Bytes) -> (Vec<Step>, Option<Error>) {
     let mut steps = Vec::with_capacity(links.len());
     for (index, link) in links.iter().enumerate() {
-        let step = step(link, call, input).await.map_err(|error| error.within(&place(index, link)))?;
-        input = if link.whole { step.output.clone() } else { result_of(&step.output) };
-        let failed = step.code != 0;
+        let step = match step(link, call, input).await {
+            Ok(step) => step,
+            Err(error) => return (steps, Some(error.within(&place(index, link)))),
+        };
+        let is_last = step.code != 0 || index + 1 == links.len();
+        input = match (is_last, link.whole) {
+            (true, _) => Bytes::new(),
+            (false, true) => step.output.clone(),
+            (false, false) => result_of(&step.output),
+        };
         steps.push(step);
-        if failed {
+        if is_last {
             break;
         }
     }
-    Ok(steps)
+    (steps, None)
 }
 
 /// What errors call a step.
@@ -145,23 +156,29 @@ pub async fn output_of(reply: Reply, limits: &Limits) -> Result<(Bytes, i64), Er
             let failed = status.is_client_error() || status.is_server_error();
             Ok((body, if failed { i64::from(status.as_u16()) } else { 0 }))
         }
-        Reply::Steps(_) => Err(Error::new(Kind::Internal, "a chain within a chain")),
+        Reply::Steps(..) => Err(Error::new(Kind::Internal, "a chain within a chain")),
     }
 }
 
 /// What the next step gets: the text behind the first `Result = `, or the next line where nothing is behind it; else the last
 /// line that is not empty.
+///
+/// An output may be nothing but line feeds: its lines are walked, never kept.
 pub fn result_of(output: &Bytes) -> Bytes {
-    let lines: Vec<&[u8]> = output.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-    let behind_mark =
-        |line: &[u8]| line.windows(RESULT.len()).position(|part| part == RESULT.as_bytes()).map(|at| at + RESULT.len());
-    let marked = lines.iter().enumerate().find_map(|(index, line)| Some((index, &line[behind_mark(line)?..])));
+    let marked = (0..output.len()).find(|at| output[*at..].starts_with(RESULT.as_bytes()));
     let found = match marked {
-        Some((index, rest)) if rest.trim_ascii().is_empty() => lines.get(index + 1).copied().unwrap_or_default(),
-        Some((_, rest)) => rest,
-        None => lines.iter().rev().find(|line| !line.is_empty()).copied().unwrap_or_default(),
+        Some(at) => {
+            let mut lines = lines(&output[at + RESULT.len()..]);
+            let rest = lines.next().unwrap_or_default();
+            if rest.trim_ascii().is_empty() { lines.next().unwrap_or_default() } else { rest }
+        }
+        None => lines(output).rfind(|line| !line.is_empty()).unwrap_or_default(),
     };
     output.slice_ref(found)
+}
+
+fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 /// The answer of a chain: what its last step wrote, or which step failed.
@@ -193,7 +210,11 @@ mod tests {
             ("Result =   \r\nnext\r\nlast", "next"),
             ("Result = ", ""),
             ("first\nlast\n\n", "last"),
+            ("first\r\nlast\r\n\r\n", "last"),
+            ("ResultResult = abc\nResult", "abc"),
+            ("Result =", "Result ="),
             ("only", "only"),
+            ("\n\n\n", ""),
             ("", ""),
         ] {
             assert_eq!(result_of(&Bytes::copy_from_slice(output.as_bytes())), expected, "{output:?}");

@@ -5,11 +5,13 @@
 //! Both take instances from a pool: making a sandbox is then taking a slot, and dropping it is resetting the pages the
 //! guest touched.
 
-use std::fs;
+use std::sync::LazyLock;
 
 use base::Error;
 use base::Kind;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::machine::Machine;
 
 /// Wasm stack of a guest: deep recursion of ordinary programs fits, and the rest of the fibre is left to the host.
 const WASM_STACK_BYTES: usize = 512 << 10;
@@ -21,10 +23,10 @@ const FIBER_STACK_BYTES: usize = 2 << 20;
 const MEMORY_BYTES_MAX: usize = 1 << 30;
 
 /// Reset in place instead of given back to the kernel, where the kernel can say which pages are dirty.
-const KEEP_RESIDENT_SCANNED_BYTES: usize = 4 << 20;
+pub(crate) const KEEP_RESIDENT_SCANNED_BYTES: usize = 4 << 20;
 
 /// The same where every byte must be cleared by hand: little, since clearing costs more than a fault at some point.
-const KEEP_RESIDENT_CLEARED_BYTES: usize = 256 << 10;
+pub(crate) const KEEP_RESIDENT_CLEARED_BYTES: usize = 256 << 10;
 
 /// Elements of one table: the largest programs of today have some tens of thousands of function pointers.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
@@ -42,16 +44,29 @@ const TABLES_MAX: u32 = 8;
 /// For a component that does not say what it needs: as much as any may have.
 pub(crate) const PLACES_OF_UNKNOWN: u32 = MEMORIES_MAX;
 
+/// Instances kept for calls of calls: a quarter of a small pool.
+const SPARE_MAX: u32 = 64;
+
 /// How many guests can live at once in each engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSize {
     /// Instances at once. Each reserves 4 GiB of address space, of which x86-64 has 128 TiB.
     pub guests: u32,
+    /// Sandboxes nobody uses that keep their memory, so that the next call finds it there: at most a few MiB each.
+    pub warm: u32,
+}
+
+impl PoolSize {
+    /// Places the gate may give away. The rest is for calls of calls, which do not wait for a place.
+    pub fn places(self) -> u32 {
+        self.guests.saturating_sub(SPARE_MAX.min(self.guests / 4)).max(1)
+    }
 }
 
 impl Default for PoolSize {
+    /// What this machine carries.
     fn default() -> Self {
-        Self { guests: 4096 }
+        Machine::read().pool()
     }
 }
 
@@ -83,8 +98,8 @@ pub(crate) struct Engines {
 
 impl Engines {
     pub(crate) fn new(size: PoolSize) -> Result<Self, Error> {
-        let swap = has_swap();
-        Ok(Self { plain: engine(size, EngineKind::Plain, swap)?, concurrent: engine(size, EngineKind::Concurrent, swap)? })
+        let scan = Machine::read().scans_pages();
+        Ok(Self { plain: engine(size, EngineKind::Plain, scan)?, concurrent: engine(size, EngineKind::Concurrent, scan)? })
     }
 
     pub(crate) fn get(&self, kind: EngineKind) -> &Engine {
@@ -99,7 +114,7 @@ impl Engines {
     }
 }
 
-fn engine(size: PoolSize, kind: EngineKind, swap: bool) -> Result<Engine, Error> {
+fn engine(size: PoolSize, kind: EngineKind, scan: bool) -> Result<Engine, Error> {
     let concurrent = kind == EngineKind::Concurrent;
     let mut config = Config::new();
     config
@@ -112,12 +127,12 @@ fn engine(size: PoolSize, kind: EngineKind, swap: bool) -> Result<Engine, Error>
         .memory_may_move(false)
         .native_unwind_info(false)
         .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size, swap)));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size, scan)));
     Engine::new(&config)
         .map_err(|error| Error::new(Kind::Internal, "the WebAssembly engine cannot start").caused_by(error.to_string()))
 }
 
-fn pool(size: PoolSize, swap: bool) -> PoolingAllocationConfig {
+fn pool(size: PoolSize, scan: bool) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(size.guests)
         // A mere count: it reserves nothing, and so need never be the scarcest.
@@ -132,26 +147,22 @@ fn pool(size: PoolSize, swap: bool) -> PoolingAllocationConfig {
         .max_tables_per_component(TABLES_MAX)
         .max_memories_per_module(MEMORIES_MAX)
         .max_tables_per_module(TABLES_MAX)
-        .max_unused_warm_slots(size.guests)
+        .max_unused_warm_slots(size.warm)
         .decommit_batch_size(1)
         .table_keep_resident(64 << 10);
-    // In this version of wasmtime a dirty page that was swapped out is not reported by PAGEMAP_SCAN and would not be
-    // reset: the next guest would see it. So the scan is used only where nothing can be swapped out.
-    let scan = !swap && pagemap_scan_is_available();
     pool.pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
     pool.linear_memory_keep_resident(if scan { KEEP_RESIDENT_SCANNED_BYTES } else { KEEP_RESIDENT_CLEARED_BYTES });
     pool
 }
 
-fn pagemap_scan_is_available() -> bool {
-    let mut probe = PoolingAllocationConfig::new();
-    probe.pagemap_scan(Enabled::Yes).total_memories(1).total_tables(1).total_stacks(1).total_core_instances(1);
-    let mut config = Config::new();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(probe));
-    Engine::new(&config).is_ok()
-}
-
-/// Whether anything can be swapped out; when in doubt, yes.
-fn has_swap() -> bool {
-    fs::read_to_string("/proc/swaps").map_or(true, |text| text.lines().count() > 1)
+/// Whether the kernel has what wasmtime asks of it, which does not change.
+pub(crate) fn pagemap_scan_is_available() -> bool {
+    static IS_AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
+        let mut probe = PoolingAllocationConfig::new();
+        probe.pagemap_scan(Enabled::Yes).total_memories(1).total_tables(1).total_stacks(1).total_core_instances(1);
+        let mut config = Config::new();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(probe));
+        Engine::new(&config).is_ok()
+    });
+    *IS_AVAILABLE
 }

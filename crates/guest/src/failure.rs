@@ -6,6 +6,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::instance::HostFailure;
 use crate::state::Active;
+use crate::terminal::NotWritten;
 
 /// Turns the error a guest ended with into ours. The stack, with the guest's function names, goes to the log only.
 pub(crate) fn classify(active: &Active, error: &wasmtime::Error) -> Error {
@@ -19,6 +20,9 @@ pub(crate) fn classify(active: &Active, error: &wasmtime::Error) -> Error {
     }
     if error.downcast_ref::<HostFailure>().is_some() {
         return Error::new(Kind::Internal, "the server cannot give the guest what it was granted").internal(internal);
+    }
+    if let Some(lost) = error.downcast_ref::<NotWritten>() {
+        return Error::new(Kind::Internal, lost.to_string());
     }
     if active.meter.output_over() {
         return output_limit().internal(internal);

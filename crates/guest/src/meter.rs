@@ -237,7 +237,7 @@ mod tests {
 
     fn meter(cpu: Duration, wall: Duration) -> Meter {
         let now = Instant::now();
-        Meter::new(&Deadline { admitted_at: now, wall_at: now + wall, cpu })
+        Meter::new(&Deadline { admitted_at: now, wall_at: now + wall, whole: false, cpu })
     }
 
     #[test]

@@ -9,11 +9,14 @@ use base::{Command, Stdio};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::logs::LogStream;
 use crate::state::Active;
+use crate::terminal::Writer;
 
 /// What a guest is started with.
 pub(crate) struct Program {
@@ -41,7 +44,7 @@ pub(crate) enum Stdout {
     /// Kept for whoever called; standard error becomes log lines.
     Captured(Capture),
     /// This process's; standard error too.
-    Inherited,
+    Inherited { out: Writer, err: Writer },
 }
 
 impl Program {
@@ -64,7 +67,7 @@ impl Program {
         args.extend(command.args);
         let (stdin, stdout) = match command.stdio {
             Stdio::Buffered(bytes) => (Stdin::Bytes(bytes), Stdout::Captured(Capture::new(active))),
-            Stdio::Inherited => (Stdin::Inherited, Stdout::Inherited),
+            Stdio::Inherited => (Stdin::Inherited, Stdout::Inherited { out: Writer::output(), err: Writer::error() }),
         };
         Self { args, env, stdin, stdout }
     }
@@ -79,7 +82,7 @@ impl Program {
         match &self.stdout {
             Stdout::Log => wasi.stdout(LogStream::new(active, "stdout")).stderr(LogStream::new(active, "stderr")),
             Stdout::Captured(capture) => wasi.stdout(capture.clone()).stderr(LogStream::new(active, "stderr")),
-            Stdout::Inherited => wasi.inherit_stdout().inherit_stderr(),
+            Stdout::Inherited { out, err } => wasi.stdout(out.clone()).stderr(err.clone()),
         };
         if !self.env.is_empty() {
             wasi.envs(&self.env);
@@ -91,11 +94,18 @@ impl Program {
 }
 
 impl Stdout {
+    /// Returns when what was written is out, where that is for others to take; or what failed of it without the program being told.
+    pub(crate) async fn finish(&self) -> io::Result<()> {
+        let Self::Inherited { out, err } = self else { return Ok(()) };
+        let (out, err) = (out.finish().await, err.finish().await);
+        out.and(err)
+    }
+
     /// What will have been written when the program has ended; empty where that went elsewhere.
     pub(crate) fn capture(&self) -> Captured {
         match self {
             Self::Captured(capture) => Captured(Some(capture.clone())),
-            Self::Log | Self::Inherited => Captured(None),
+            Self::Log | Self::Inherited { .. } => Captured(None),
         }
     }
 }
@@ -108,6 +118,9 @@ impl Captured {
         self.0.map(|capture| std::mem::take(&mut *capture.bytes())).unwrap_or_default().into()
     }
 }
+
+/// What a component may write to a [`Capture`] at once: the host copies it out of the guest first.
+const PERMITTED_BYTES: usize = 1 << 20;
 
 /// Standard output that is kept, up to the module's limit.
 #[derive(Clone)]
@@ -130,7 +143,7 @@ impl Capture {
         let mut kept = self.bytes();
         if (kept.len() + bytes.len()) as u64 > self.active.module.limits.buffer_bytes {
             self.active.meter.note_output_over();
-            return Err(io::Error::other("more output than the limit"));
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "more output than the limit"));
         }
         kept.write_all(bytes)
     }
@@ -146,6 +159,31 @@ impl StdoutStream for Capture {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
+
+    // Not by way of a task that writes what is queued, as where nothing is said: that ends with the store, and what was not
+    // flushed with it.
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Capture {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        Self::write(self, &bytes).map_err(|error| StreamError::Trap(error.into()))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(PERMITTED_BYTES)
+    }
+}
+
+#[async_trait]
+impl Pollable for Capture {
+    async fn ready(&mut self) {}
 }
 
 impl AsyncWrite for Capture {

@@ -1,69 +1,191 @@
 //! Compiled code on disk, and the one place that loads it.
 //!
-//! Compiling and loading are two steps with a file between them, so that compiling can happen elsewhere and loading is a
-//! mapping: pages of code nobody runs cost nothing.
+//! Compiling and loading are two steps with a file between them, so that compiling can happen elsewhere, a later process need
+//! not compile again, and loading is a mapping: pages of code nobody runs cost nothing.
+//!
+//! Compiled code is native code: whoever can have a file of their own loaded runs in this process. So each file carries an
+//! HMAC-SHA256 over what it is for and every byte of it, under a key that lies outside of the directory, and a file is loaded
+//! through the very descriptor by which it was read and found right. The code is in the file's name behind what it is for,
+//! so that a file and its code come to be in one step.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use base::{Error, Kind};
+use base::{Error, Kind, Metrics};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ring::hmac;
+use rustix::fs::OFlags;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-/// How files of compiled code end, and those that are being written.
+/// How files of compiled code end.
 const CODE: &str = "cwasm";
-const UNFINISHED: &str = "unfinished";
 
-/// A directory of compiled artifacts that this process alone writes.
-#[derive(Debug)]
+/// How the names of files begin that are being written, as everywhere in the data directory.
+const UNFINISHED: &str = ".new-";
+
+/// The key, beside the directory. Without it nothing in there is worth anything.
+const KEY_FILE: &str = "compiled-code.key";
+const KEY_BYTES: usize = 32;
+
+/// In front of what is authenticated. What is authenticated in another way needs another number.
+const PURPOSE: &[u8] = b"fornax compiled code 1\0";
+
+/// Code that was not loaded for so long is removed: its module is gone, or its engine is another by now.
+const UNUSED_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// How much of a file is looked at in one step.
+const READ_BYTES: usize = 64 << 10;
+
+/// A directory of compiled artifacts that this process alone writes, and earlier ones wrote.
 pub(crate) struct CodeDir {
     dir: PathBuf,
+    key: hmac::Key,
+    metrics: Arc<Metrics>,
+    /// What is there, by what it is for.
+    files: Mutex<BTreeMap<String, Stored>>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    path: PathBuf,
+    /// Whether this process wrote or loaded it.
+    is_used: bool,
 }
 
 impl CodeDir {
-    /// Makes the directory inside `data`, which this process must own by now. Only this user can enter it, and what an
-    /// earlier process left in it is removed.
-    pub(crate) fn create(data: &Path) -> Result<Self, Error> {
+    /// Opens the directory inside `data`, which this process must own by now, and makes both it and the key if need be. Only
+    /// this user can enter it.
+    pub(crate) fn open(data: &Path, metrics: Arc<Metrics>) -> Result<Self, Error> {
         let dir = data.join("compiled-code");
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
+        let opened = DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
             fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
-            fs::read_dir(&dir)?.try_for_each(|entry| remove_code(&entry?.path()))
+            Ok((key(data)?, files(&dir)?))
         });
-        made.map_err(|error| {
+        let (key, files) = opened.map_err(|error| {
             failed("cannot make a directory for compiled code").internal(dir.display().to_string()).caused_by(error)
         })?;
-        Ok(Self { dir })
+        Ok(Self { dir, key: hmac::Key::new(hmac::HMAC_SHA256, &key), metrics, files: Mutex::new(files) })
     }
 
-    /// Compiles `artifact`, a core module or a component, for `engine` into a file named `key`. Takes long: not for a thread
+    /// What was compiled before for `name`, if it is there and as it was written. Anything else under that name is removed.
+    pub(crate) fn find(&self, name: &str, is_core: bool) -> Option<Compiled> {
+        let path = self.files().get(name)?.path.clone();
+        match self.verified(name, &path) {
+            Ok(file) => {
+                self.files().insert(name.to_owned(), Stored { path, is_used: true });
+                Some(Compiled { file, is_core })
+            }
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "compiled code is not as it was written: it is removed");
+                self.metrics.code_rejected.inc();
+                self.remove(name);
+                None
+            }
+        }
+    }
+
+    /// Compiles `artifact`, a core module or a component, for `engine` into the file of `name`. Takes long: not for a thread
     /// that serves.
-    pub(crate) fn compile(&self, engine: &Engine, artifact: &[u8], is_core: bool, key: &str) -> Result<Compiled, Error> {
+    pub(crate) fn compile(&self, engine: &Engine, artifact: &[u8], is_core: bool, name: &str) -> Result<Compiled, Error> {
         let code = if is_core { engine.precompile_module(artifact) } else { engine.precompile_component(artifact) };
         let code = code.map_err(|error| {
             Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", error.root_cause()))
                 .internal(format!("{error:#}"))
         })?;
-        let path = self.dir.join(format!("{key}.{CODE}"));
-        write_once(&path, &code).map_err(|error| failed("cannot write compiled code").caused_by(error))?;
-        Ok(Compiled { path, is_core })
+        let path = self.dir.join(format!("{name}.{}.{CODE}", BASE64.encode(self.sign(name, &code))));
+        let file = write_once(&path, &code, false)
+            .and_then(|()| open(&path))
+            .map_err(|error| failed("cannot write compiled code").caused_by(error))?;
+        let old = self.files().insert(name.to_owned(), Stored { path: path.clone(), is_used: true });
+        if let Some(old) = old.filter(|old| old.path != path) {
+            // Under another key.
+            let _ = fs::remove_file(old.path);
+        }
+        Ok(Compiled { file, is_core })
+    }
+
+    /// Removes the file of `name`. What is mapped of it stays.
+    pub(crate) fn remove(&self, name: &str) {
+        if let Some(stored) = self.files().remove(name) {
+            // At worst a file lies there until nobody has used it for long.
+            let _ = fs::remove_file(stored.path);
+        }
+    }
+
+    /// Removes what neither this process nor, for long, an earlier one has used.
+    pub(crate) fn sweep(&self) {
+        self.files().retain(|_, stored| {
+            let modified = fs::metadata(&stored.path).and_then(|file| file.modified());
+            let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_MAX));
+            if is_old && !stored.is_used {
+                // At worst it lies there until the next time.
+                let _ = fs::remove_file(&stored.path);
+            }
+            stored.is_used || !is_old
+        });
+    }
+
+    /// Opens a file and reads it whole; an error unless its name says that it was made for `name` under this key.
+    fn verified(&self, name: &str, path: &Path) -> io::Result<File> {
+        let mut file = open(path)?;
+        let said = path.file_stem().and_then(|stem| BASE64.decode(stem.to_str()?.rsplit('.').next()?).ok()).unwrap_or_default();
+        let mut context = self.context(name);
+        let mut bytes = vec![0; READ_BYTES];
+        loop {
+            match file.read(&mut bytes)? {
+                0 => break,
+                read => context.update(&bytes[..read]),
+            }
+        }
+        // Both under the key once more: how far two of them agree is told to nobody by the time it takes.
+        let right = hmac::sign(&self.key, context.sign().as_ref());
+        hmac::verify(&self.key, &said, right.as_ref()).map_err(|_| io::Error::other("its authentication code is wrong"))?;
+        // So that it is not taken for one that nobody uses; if this fails, it is compiled again one day.
+        let _ = file.set_modified(SystemTime::now());
+        Ok(file)
+    }
+
+    /// For code of `name`: none for one artifact or engine passes for another's.
+    fn context(&self, name: &str) -> hmac::Context {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(PURPOSE);
+        context.update(name.as_bytes());
+        context.update(b"\0");
+        context
+    }
+
+    fn sign(&self, name: &str, code: &[u8]) -> hmac::Tag {
+        let mut context = self.context(name);
+        context.update(code);
+        context.sign()
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl CodeDir {
-    /// Removes the file of `key`. What is mapped of it stays.
-    pub(crate) fn remove(&self, key: &str) {
-        // At worst a file lies there until the next start.
-        let _ = fs::remove_file(self.dir.join(format!("{key}.{CODE}")));
-    }
+/// What compiled code of an artifact is for: these bytes, in this engine of this wasmtime on this processor.
+pub(crate) fn name_for(artifact: &base::Digest, engine: &Engine, kind: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{artifact}-{kind}-{:016x}", hasher.finish())
 }
 
-/// A file that [`CodeDir::compile`] of this process wrote.
+/// A file that [`CodeDir`] wrote: just now, or it was found to be as it was written.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    path: PathBuf,
+    file: File,
     is_core: bool,
 }
 
@@ -76,47 +198,234 @@ pub(crate) enum Code {
 
 impl Compiled {
     /// Maps the code into the process.
-    pub(crate) fn load(&self, engine: &Engine) -> Result<Code, Error> {
+    pub(crate) fn load(self, engine: &Engine) -> Result<Code, Error> {
+        // A path that names this very descriptor: components can be loaded from paths only.
+        let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+        let path = format!("{folder}/{}", self.file.as_raw_fd());
         // SAFETY: `deserialize_file` demands bytes that `Engine::precompile_module` or `precompile_component` made and nobody
-        // changed. A `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes to a new file of mode 0400 in
-        // a directory of mode 0700 that this process emptied of code; another process of the same user could change it, but
-        // could as well change this process. The engine rejects code made by another version or configuration, and a module
-        // where a component is expected.
+        // changed. A `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes, and by `CodeDir::find`, which
+        // read them through this very descriptor and found them authenticated for this artifact and engine under a key that only
+        // this user can read. The file has mode 0400 and lies in a directory of mode 0700 that this process owns; another process
+        // of the same user could change it, but could as well change this process. The engine rejects code made by another
+        // version or configuration, and a module where a component is expected.
         #[expect(unsafe_code, reason = "loading compiled code is inherently a promise about where it comes from")]
         let code = unsafe {
             match self.is_core {
-                true => Module::deserialize_file(engine, &self.path).map(Code::Core),
-                false => Component::deserialize_file(engine, &self.path).map(Code::Component),
+                true => Module::deserialize_file(engine, &path).map(Code::Core),
+                false => Component::deserialize_file(engine, &path).map(Code::Component),
             }
         };
         code.map_err(|error| {
+            if error.is::<io::Error>() {
+                return failed("cannot map compiled code").internal(format!("{path}: {error:#}"));
+            }
             Error::new(Kind::Unprocessable, format!("the artifact needs more than an instance may have: {}", error.root_cause()))
                 .internal(format!("{error:#}"))
         })
     }
 }
 
-fn remove_code(path: &Path) -> std::io::Result<()> {
-    match path.extension().is_some_and(|extension| extension == CODE || extension == UNFINISHED) {
-        true => fs::remove_file(path),
-        false => Ok(()),
+/// Reads the key, or makes one: then nothing that is there is authentic, and all of it is compiled again. One that others may
+/// read is none.
+fn key(data: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = data.join(KEY_FILE);
+    let read = open(&path).and_then(|mut file| {
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok((bytes, file.metadata()?.permissions().mode()))
+    });
+    match read {
+        Ok((bytes, mode)) if mode & 0o077 == 0 => {
+            if let Ok(key) = bytes.try_into() {
+                return Ok(key);
+            }
+        }
+        Ok(_) => tracing::warn!(file = %path.display(), "the key of compiled code can be read by others: it is made anew"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(file = %path.display(), %error, "the key of compiled code cannot be read: it is made anew"),
     }
+    let key: [u8; KEY_BYTES] = rand::random();
+    write_once(&path, &key, true)?;
+    Ok(key)
+}
+
+/// What is in the directory, by what it is for. What was being written is removed.
+fn files(dir: &Path) -> io::Result<BTreeMap<String, Stored>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if file_name.starts_with(UNFINISHED) {
+            // Nobody will take it for anything else.
+            let _ = fs::remove_file(&path);
+        } else if let Some((name, _)) = file_name.strip_suffix(CODE).and_then(|name| name.split_once('.')) {
+            files.insert(name.to_owned(), Stored { path: path.clone(), is_used: false });
+        }
+    }
+    Ok(files)
+}
+
+/// Opens a file for reading, and nothing else: no link, no pipe to wait for.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
 }
 
 /// Writes a file of its own and renames it, so that a reader never sees half, two writers do not meet, and a failure leaves
-/// nothing behind.
-fn write_once(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// nothing behind; what a crash leaves is removed at the next start. Where it is `durable`, a power cut does not lose it.
+fn write_once(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     static WRITES: AtomicU64 = AtomicU64::new(0);
-    let unfinished = path.with_extension(format!("{}.{UNFINISHED}", WRITES.fetch_add(1, Ordering::Relaxed)));
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
-    let written = file.write_all(bytes).and_then(|()| fs::rename(&unfinished, path));
-    if written.is_err() {
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let unfinished = path.with_file_name(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
+    let mut write = || {
+        file.write_all(bytes)?;
+        if durable {
+            file.sync_all()?;
+        }
+        fs::rename(&unfinished, path)
+    };
+    write().inspect_err(|_| {
         // What went wrong is the first error.
         let _ = fs::remove_file(&unfinished);
-    }
-    written
+    })
 }
 
 fn failed(text: &'static str) -> Error {
     Error::new(Kind::Internal, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "artifact-plain-0";
+
+    fn open_dir(data: &Path) -> CodeDir {
+        CodeDir::open(data, Metrics::new()).expect("opened")
+    }
+
+    fn engine() -> Engine {
+        Engine::default()
+    }
+
+    /// Compiles a module and returns its file.
+    fn compiled(data: &Path) -> PathBuf {
+        let dir = open_dir(data);
+        dir.compile(&engine(), b"\0asm\x01\0\0\0", true, NAME).expect("it compiles");
+        let path = dir.files()[NAME].path.clone();
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o400);
+        path
+    }
+
+    /// Whether a new process would load what is there.
+    fn is_loaded(data: &Path, name: &str) -> bool {
+        open_dir(data).find(name, true).is_some_and(|compiled| compiled.load(&engine()).is_ok())
+    }
+
+    #[test]
+    fn what_was_compiled_is_loaded_by_the_next_process() {
+        let data = tempfile::tempdir().expect("a folder");
+        compiled(data.path());
+        assert!(is_loaded(data.path(), NAME));
+        assert!(!is_loaded(data.path(), "artifact-plain-1"), "of another engine");
+        open_dir(data.path()).remove(NAME);
+        assert!(!is_loaded(data.path(), NAME));
+    }
+
+    #[test]
+    fn none_of_ten_thousand_changed_files_is_loaded() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        let good = fs::read(&path).expect("a file");
+        let dir = open_dir(data.path());
+        let put = |path: &Path, bytes: &[u8]| {
+            let _ = fs::remove_file(path);
+            fs::write(path, bytes).expect("written");
+        };
+        let mut changed = good.clone();
+        for round in 0..10_000_usize {
+            let at = round * 7919 % good.len();
+            changed[at] ^= 1 << (round % 8);
+            let bytes = match round % 3 {
+                0 => changed.as_slice(),
+                1 => &good[..at],
+                _ => &[good.as_slice(), &[0]].concat(),
+            };
+            put(&path, bytes);
+            assert!(dir.verified(NAME, &path).is_err(), "round {round}");
+            changed[at] = good[at];
+        }
+        put(&path, &good);
+        assert!(dir.verified(NAME, &path).is_ok());
+        assert!(dir.verified("artifact-plain-1", &path).is_err(), "another's");
+    }
+
+    #[test]
+    fn what_is_not_authentic_is_removed() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        fs::remove_file(data.path().join(KEY_FILE)).expect("removed");
+        assert!(!is_loaded(data.path(), NAME), "under another key");
+        assert!(!path.exists());
+
+        let path = compiled(data.path());
+        let elsewhere = data.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).expect("renamed");
+        std::os::unix::fs::symlink(&elsewhere, &path).expect("a link");
+        assert!(!is_loaded(data.path(), NAME), "through a link");
+        assert!(elsewhere.exists() && !path.exists());
+
+        compiled(data.path());
+        fs::remove_file(data.path().join(KEY_FILE))
+            .and_then(|()| fs::write(data.path().join(KEY_FILE), b"short"))
+            .expect("written");
+        assert!(!is_loaded(data.path(), NAME), "under no key");
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_none() {
+        let data = tempfile::tempdir().expect("a folder");
+        compiled(data.path());
+        fs::set_permissions(data.path().join(KEY_FILE), Permissions::from_mode(0o444)).expect("opened");
+        assert!(!is_loaded(data.path(), NAME));
+        compiled(data.path());
+        assert!(is_loaded(data.path(), NAME), "under the new one");
+    }
+
+    #[test]
+    fn what_was_not_finished_is_no_hindrance() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        let unfinished = |folder: &Path, number: u32| folder.join(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
+        // As a process that had the same number left them when it was killed.
+        fs::remove_file(data.path().join(KEY_FILE)).expect("removed");
+        let of_the_key = unfinished(data.path(), 0);
+        fs::write(&of_the_key, b"half").expect("written");
+        let of_code = unfinished(path.parent().expect("a folder"), 0);
+        fs::write(&of_code, b"half").expect("written");
+        let other = path.with_file_name("README");
+        fs::write(&other, b"somebody else's").expect("written");
+        compiled(data.path());
+        assert!(is_loaded(data.path(), NAME) && !of_code.exists() && other.exists());
+    }
+
+    #[test]
+    fn what_nobody_used_for_long_is_removed() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        let age = || {
+            let long_ago = SystemTime::now() - UNUSED_MAX - Duration::from_secs(60);
+            File::open(&path).and_then(|file| file.set_modified(long_ago)).expect("set");
+        };
+        age();
+        let dir = open_dir(data.path());
+        assert!(dir.find(NAME, true).is_some(), "a server that ran for long finds its code again");
+        age();
+        dir.sweep();
+        assert!(path.exists(), "it is used");
+        open_dir(data.path()).sweep();
+        assert!(!path.exists());
+    }
 }

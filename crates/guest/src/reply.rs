@@ -7,6 +7,9 @@
 //!
 //! A client that leaves before the body is complete ends the guest. A guest that works on after a complete body finishes
 //! on a runner thread.
+//!
+//! Who takes an answer whole, as a chain does, gets it when the guest has ended: until then its deadline holds, its place is
+//! taken, and what it computes is on the account of whoever comes next.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -14,7 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use base::{Body, BodyError, Error, Kind};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -29,11 +32,7 @@ const GATHER_BYTES_MAX: usize = 64 << 10;
 /// Makes the response from the guest's head and what of its body is there already.
 pub(crate) async fn assemble(guest: Guest, response: Response<WasiBody>, head_only: bool) -> Result<Response<Body>, Error> {
     let (mut parts, body) = response.into_parts();
-    if parts.status.is_informational() {
-        return Err(
-            Error::new(Kind::BadResponse, "the guest answered with an informational status").internal(parts.status.to_string())
-        );
-    }
+    check_status(parts.status)?;
     // The one field of a connection's own that wasi:http lets a guest set.
     parts.headers.remove(header::TE);
     if parts.status == StatusCode::NO_CONTENT {
@@ -45,10 +44,7 @@ pub(crate) async fn assemble(guest: Guest, response: Response<WasiBody>, head_on
     let mut body = GuestBody::new(guest, body, declared, bodiless);
     poll_fn(|cx| body.gather(cx)).await?;
     if body.source.is_none() && !bodiless {
-        if let Some(length) = declared.filter(|length| *length != body.gathered_bytes) {
-            return Err(Error::new(Kind::BadResponse, "the guest's body does not have the length it declared")
-                .internal(format!("declared {length}, sent {}", body.gathered_bytes)));
-        }
+        body.check_length()?;
         // Known exactly, and the server says so itself; or followed by trailers, which need chunks.
         parts.headers.remove(header::CONTENT_LENGTH);
     }
@@ -57,6 +53,26 @@ pub(crate) async fn assemble(guest: Guest, response: Response<WasiBody>, head_on
     let end = limits.stream_total.map(|total| std::time::Instant::now() + total);
     body.guest.active.meter.set_wall_at(end);
     Ok(Response::from_parts(parts, Body::stream(body.into_stream())))
+}
+
+/// All of the answer, when the guest has ended: its deadline holds until then. What goes wrong behind a complete body does not
+/// change the answer.
+pub(crate) async fn whole(guest: Guest, response: Response<WasiBody>) -> Result<Response<Body>, Error> {
+    let (parts, body) = response.into_parts();
+    check_status(parts.status)?;
+    let mut body = GuestBody::new(guest, body, content_length(&parts.headers), false);
+    let mut bytes = BytesMut::new();
+    poll_fn(|cx| body.poll_whole(&mut bytes, cx)).await?;
+    body.check_length()?;
+    Ok(Response::from_parts(parts, Body::from(bytes.freeze())))
+}
+
+fn check_status(status: StatusCode) -> Result<(), Error> {
+    if status.is_informational() {
+        let error = Error::new(Kind::BadResponse, "the guest answered with an informational status");
+        return Err(error.internal(status.to_string()));
+    }
+    Ok(())
 }
 
 fn broken_off() -> Error {
@@ -131,6 +147,47 @@ impl GuestBody {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Drives the guest to its end and takes all of its body, up to the module's limit. A frame may be a single byte, so they are
+    /// not kept as they come.
+    fn poll_whole(&mut self, bytes: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let bytes_max = self.guest.active.module.limits.buffer_bytes;
+        loop {
+            let ended = self.guest.poll(cx);
+            let mut took = false;
+            while self.take_frame(cx)? {
+                took = true;
+                self.gathered.drain(..).for_each(|data| bytes.extend_from_slice(&data));
+                if self.gathered_bytes > bytes_max {
+                    return Poll::Ready(Err(failure::output_limit()));
+                }
+            }
+            let is_complete = self.source.is_none() && !self.broken;
+            return match ended {
+                // What was taken made room for more.
+                Poll::Pending if took => continue,
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(())) if is_complete => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => Poll::Ready(Err(broken_off())),
+                Poll::Ready(Err(error)) if is_complete => {
+                    failure::report_late(&self.guest.active, &error);
+                    Poll::Ready(Ok(()))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            };
+        }
+    }
+
+    /// An error where a body that has ended is not as long as the guest said.
+    fn check_length(&self) -> Result<(), Error> {
+        match self.declared {
+            Some(length) if length != self.gathered_bytes => {
+                Err(Error::new(Kind::BadResponse, "the guest's body does not have the length it declared")
+                    .internal(format!("declared {length}, sent {}", self.gathered_bytes)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The body has ended. A guest that was stopped drops its end of it, which looks the same as closing it.

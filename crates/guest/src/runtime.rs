@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Reply};
+use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Metrics, Reply};
 use wasmtime::ResourcesRequired;
 
 use crate::codec::{self, Codec};
@@ -15,8 +15,8 @@ use crate::ignis;
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
-use crate::preview1::{self, Io, Places};
-use crate::publish::{Code, CodeDir};
+use crate::preview1::{self, Io, Places, Tenants};
+use crate::publish::{self, Code, CodeDir};
 use crate::runner::Runners;
 use crate::scan::{self, Scan};
 use crate::ticker::Ticker;
@@ -33,6 +33,8 @@ pub struct RuntimeOptions {
     pub runners: usize,
     /// Where compiled code is kept; only this process may write there.
     pub data: PathBuf,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What running guests need of the process.
@@ -42,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) egress: egress::Egress,
     /// For files and directories that programs open.
     pub(crate) places: Arc<Places>,
+    /// The same programs' turns to wait for a disk.
+    pub(crate) tenants: Tenants,
 }
 
 /// Engines, pool, linkers and threads. One for the process; old modules keep what they need of it alive.
@@ -134,16 +138,17 @@ impl Runtime {
                 runners: Runners::start(options.runners)?,
                 egress: options.egress,
                 places: Places::new(),
+                tenants: Tenants::default(),
             }),
-            code: CodeDir::create(&options.data)?,
+            code: CodeDir::open(&options.data, options.metrics)?,
             interfaces: options.interfaces,
             loaded: Mutex::default(),
             engines,
         })
     }
 
-    /// Makes an artifact callable: scan, compile to a file, load the file, link by what it imports. Takes long the first
-    /// time for an artifact: not for a thread that serves.
+    /// Makes an artifact callable: scan, compile to a file unless it is there, load the file, link by what it imports. Takes
+    /// long the first time for an artifact: not for a thread that serves.
     ///
     /// # Errors
     ///
@@ -166,12 +171,14 @@ impl Runtime {
             Code::Component(_) => 1,
             Code::Core(core) => ignis::stacks(core),
         };
+        // Components get theirs anew for each call; that they can be opened is found out now.
+        let preopens = preview1::open_granted(&module.dirs, &self.core.tenants.steps(&module.tenant))?;
         let equipment = Arc::new(Equipment {
             engine: self.engines.get(scan.engine).clone(),
             env: module.env,
             args: with_program_name(&module.name, module.args),
             input_at_zero: module.input_at_zero,
-            preopens: if scan.is_core { preview1::open_granted(&module.dirs)? } else { Vec::new() },
+            preopens: if scan.is_core { preopens } else { Vec::new() },
             dirs: module.dirs,
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces: granted,
@@ -188,12 +195,14 @@ impl Runtime {
         Ok(Prepared { handler: Arc::new(ByEntry { handlers, codec }), entries: scan.entries, places })
     }
 
-    /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it.
+    /// Forgets loaded code of artifacts that are not in `used`; calls that still run it keep it. Removes what nobody has used for
+    /// long.
     pub fn retain(&self, used: &[Digest]) {
+        self.code.sweep();
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(digest, kind), _| {
             let is_used = used.contains(digest);
             if !is_used {
-                self.code.remove(&code_name(digest, *kind));
+                self.code.remove(&publish::name_for(digest, self.engines.get(*kind), kind.name()));
             }
             is_used
         });
@@ -206,8 +215,12 @@ impl Runtime {
             return Ok(code.clone());
         }
         let engine = self.engines.get(scan.engine);
-        let name = code_name(&digest, scan.engine);
-        let code = self.code.compile(engine, artifact, scan.is_core, &name)?.load(engine)?;
+        let name = publish::name_for(&digest, engine, scan.engine.name());
+        let compiled = match self.code.find(&name, scan.is_core) {
+            Some(compiled) => compiled,
+            None => self.code.compile(engine, artifact, scan.is_core, &name)?,
+        };
+        let code = compiled.load(engine)?;
         loaded().insert(key, code.clone());
         Ok(code)
     }
@@ -217,10 +230,6 @@ impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Runtime")
     }
-}
-
-fn code_name(digest: &Digest, kind: EngineKind) -> String {
-    format!("{digest}-{}", kind.name())
 }
 
 /// An instance takes as many places as the scarcest thing it needs, measured in what the pool has for each place.

@@ -40,7 +40,8 @@ impl Scan {
             None if self.is_core && self.entries.len() > 1 => {
                 let first = self.entries[0].name();
                 return Err(refuse(format!(
-                    "the module offers the entries {}; say which one is meant: `entry = \"{first}\"`",
+                    "the module offers the entries {}; say which one is meant: `entry = \"{first}\"` in its \
+                     [[module]], or `--entry {first}`",
                     names(&self.entries)
                 )));
             }

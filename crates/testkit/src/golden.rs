@@ -3,6 +3,9 @@
 //! A table says what its module is given, and then case by case what is asked and what must come back, over HTTP or on the command line.
 //! Answers are patterns ([`crate::pattern`]), so that what depends on the time or on chance has a place in them. Cases run in the order
 //! of the file, over one directory: one may find what another has left. `<<upstream>>` stands for the address of an [`crate::Upstream`].
+//!
+//! `[at_once]` is a case for many clients at the same time, each of which must get the answer to its own request: `<<client>>` stands for the
+//! client's number, in two digits, and `<<client-hex>>` for the same number as 32 bits in hexadecimal.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +15,7 @@ use std::{env, fs};
 
 use serde::Deserialize;
 
-use crate::{App, Body, Client, Finished, Response, built, pattern, run_to_end_with};
+use crate::{App, Body, Client, Finished, Response, built, each_at_once, pattern, run_to_end_with};
 
 /// What one module is given and what it then answers.
 #[derive(Debug, Deserialize)]
@@ -35,7 +38,12 @@ pub struct Table {
     dirs: Vec<Dir>,
     #[serde(rename = "case")]
     cases: Vec<Case>,
+    /// For many clients.
+    at_once: Option<Case>,
 }
+
+/// The number of the first of many clients: from here on they have two digits.
+const FIRST_CLIENT: usize = 10;
 
 /// A directory with files in it.
 #[derive(Debug, Deserialize)]
@@ -53,7 +61,7 @@ fn read_only() -> String {
 }
 
 /// With `request` one over HTTP, with `args` one on the command line.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Case {
     /// `METHOD TARGET`, below the module's route.
@@ -189,20 +197,23 @@ impl Table {
         cases.filter_map(|case| self.explain(case, &case.send(client, &self.module()))).collect()
     }
 
-    /// The target of the first request, a GET.
+    /// Sends the request of `[at_once]` on `count` connections at the same time. Returns the answers, and what is wrong with them.
     ///
     /// # Panics
     ///
-    /// If it is another one.
-    pub fn first_target(&self) -> String {
-        let (method, target) = self.cases[0].request();
-        assert_eq!(method, "GET", "the first case of {}", self.module());
-        format!("/{}{target}", self.module())
-    }
-
-    /// What is wrong with an answer to the first request.
-    pub fn first_is(&self, response: &Response) -> Option<String> {
-        self.explain(&self.cases[0], response)
+    /// If the table has none, or if it is no GET.
+    pub fn at_once(&self, address: SocketAddr, count: usize) -> (Vec<Response>, Vec<String>) {
+        let case = self.at_once.as_ref().unwrap_or_else(|| panic!("{} has no [at_once]", self.module()));
+        let cases: Vec<Case> = (FIRST_CLIENT..).take(count).map(|client| case.of(client)).collect();
+        let target = |case: &Case| {
+            let (method, target) = case.request();
+            assert_eq!(method, "GET", "[at_once] of {}", self.module());
+            format!("/{}{target}", self.module())
+        };
+        let targets: Vec<String> = cases.iter().map(target).collect();
+        let answers: Vec<Response> = each_at_once(address, &targets).into_iter().map(|timed| timed.response).collect();
+        let wrong = cases.iter().zip(&answers).filter_map(|(case, answer)| self.explain(case, answer)).collect();
+        (answers, wrong)
     }
 
     fn explain(&self, case: &Case, response: &Response) -> Option<String> {
@@ -236,6 +247,19 @@ impl Table {
 }
 
 impl Case {
+    /// The same for one of many clients.
+    fn of(&self, client: usize) -> Self {
+        let filled =
+            |text: &String| text.replace("<<client>>", &client.to_string()).replace("<<client-hex>>", &format!("{client:08x}"));
+        Self {
+            request: self.request.as_ref().map(filled),
+            answer: self.answer.as_ref().map(filled),
+            hex: self.hex.as_ref().map(filled),
+            contains: self.contains.iter().map(filled).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Method and target.
     fn request(&self) -> (&str, &str) {
         let request = self.request.as_deref().and_then(|request| request.split_once(' '));
@@ -307,6 +331,16 @@ mod tests {
                 assert_ne!(case.request.is_some(), case.args.is_some(), "{}: `request` or `args`: {case:?}", table.module());
             }
         }
+    }
+
+    #[test]
+    fn each_of_many_clients_has_a_case_of_its_own() {
+        let request = Some("GET /?n=<<client>>".into());
+        let case =
+            Case { request, answer: Some("<<client>> <<int>>".into()), hex: Some("<<client-hex>>".into()), ..Case::default() };
+        let of = case.of(42);
+        assert_eq!((of.request.as_deref(), of.hex.as_deref()), (Some("GET /?n=42"), Some("0000002a")));
+        assert_eq!(of.answer.as_deref(), Some("42 <<int>>"));
     }
 
     #[test]

@@ -37,15 +37,25 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// If one is not answered.
 #[track_caller]
 pub fn at_once(address: SocketAddr, count: usize, path: &str) -> Vec<Timed> {
-    let clients: Vec<_> = (0..count).map(|_| Client::connect(address)).collect();
-    let ready = Barrier::new(count);
+    each_at_once(address, &vec![path; count])
+}
+
+/// The same with a path for each connection; the answers are in this order.
+///
+/// # Panics
+///
+/// As [`at_once`].
+#[track_caller]
+pub fn each_at_once(address: SocketAddr, paths: &[impl AsRef<str> + Sync]) -> Vec<Timed> {
+    let clients: Vec<_> = paths.iter().map(|path| (Client::connect(address), path.as_ref())).collect();
+    let ready = Barrier::new(paths.len());
     thread::scope(|scope| {
-        let call = |mut client: Client| {
-            let ready = &ready;
+        let call = |(mut client, path): (Client, &str)| {
+            let (ready, path) = (&ready, path.to_owned());
             scope.spawn(move || {
                 ready.wait();
                 let sent = Instant::now();
-                let response = client.get(path);
+                let response = client.get(&path);
                 Timed { response, took: sent.elapsed() }
             })
         };

@@ -17,6 +17,9 @@ impl wasip3::exports::http::handler::Guest for Proxy {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let target = http03::target(&request);
         let (_, query) = query::split(&target);
+        if let Some(count) = query.number("hold") {
+            return Ok(http03::text(200, held(&query, count).await.as_bytes()));
+        }
         match fetch(request, &query).await {
             Ok(answer) => Ok(pass_on(answer)),
             Err(code) => {
@@ -24,6 +27,30 @@ impl wasip3::exports::http::handler::Guest for Proxy {
                 Ok(http03::text(502, format!("{name}\n").as_bytes()))
             }
         }
+    }
+}
+
+/// What became of so many requests whose answers are held, and of one more when they are gone.
+async fn held(query: &Query, count: u64) -> String {
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        answers.push(get(query).await);
+    }
+    let mut text: String = answers.iter().map(told).collect();
+    drop(answers);
+    text.push_str(&told(&get(query).await));
+    text
+}
+
+async fn get(query: &Query) -> Result<Response, ErrorCode> {
+    let request = Request::new(Fields::new(), None, http03::no_trailers(), None).0;
+    fetch(request, query).await
+}
+
+fn told(answer: &Result<Response, ErrorCode>) -> String {
+    match answer {
+        Ok(answer) => format!("{}\n", answer.get_status_code()),
+        Err(code) => format!("{}\n", common::error_code_name(&format!("{code:?}"))),
     }
 }
 

@@ -44,9 +44,10 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
     let runtime = Runtime::new(RuntimeOptions {
         interfaces: vec![interface],
         egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
-        pool: PoolSize { guests: 128 },
+        pool: PoolSize { guests: 128, warm: 128 },
         runners: 1,
         data: data.to_owned(),
+        metrics: Metrics::new(),
     });
     (runtime.expect("a runtime"), BTreeMap::from([("keyvalue".to_owned(), backends)]))
 }

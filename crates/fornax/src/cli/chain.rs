@@ -1,7 +1,7 @@
 //! `fornax run --chain A,B --input S`: one call through several modules, each step shown.
 
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::{Error, Kind, Step};
@@ -9,9 +9,12 @@ use serde_json::json;
 
 use super::Global;
 use crate::config::{Config, Server};
-use crate::{Builder, ExecuteLimits, PoolSize};
+use crate::{Builder, ChainError, ExecuteLimits, Link, PoolSize};
 
-/// Runs the chain and prints its steps.
+/// Behind a file: all of what it writes goes on.
+const WHOLE: &str = ":whole";
+
+/// Runs the chain and prints its steps, those before one that fails as well.
 pub(super) async fn run(
     files: &[PathBuf],
     input: Option<&str>,
@@ -23,15 +26,27 @@ pub(super) async fn run(
         None => stdin()?,
     };
     let config = Config { server: Server { data: global.data.clone(), ..Server::default() }, ..Config::empty() };
-    let mut server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
-    let mut ids = Vec::new();
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16, warm: 16 }).without_http().build().await?;
+    let mut links = Vec::new();
     for file in files {
-        ids.push(server.registry().load(file).await?);
+        let (file, whole) = parse_link(file);
+        links.push(Link { module: server.registry().load(file).await?, whole });
     }
-    let steps = server.chain(&ids, input, limits).await?;
+    let (steps, failed) = match server.chain(&links, input, limits).await {
+        Ok(steps) => (steps, None),
+        Err(ChainError { steps, error }) => (steps, Some(error)),
+    };
     let printed = if global.json { print_json(&steps) } else { print_text(&steps) };
     printed.map_err(|error| Error::new(Kind::Internal, format!("cannot write to standard output: {error}")))?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
     Ok(if steps.iter().all(|step| step.code == 0) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn parse_link(text: &Path) -> (&Path, bool) {
+    let whole = text.to_str().and_then(|text| text.strip_suffix(WHOLE));
+    whole.map_or((text, false), |file| (Path::new(file), true))
 }
 
 fn stdin() -> Result<Vec<u8>, Error> {

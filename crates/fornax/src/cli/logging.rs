@@ -2,9 +2,10 @@
 //!
 //! Lines of the access log have their own form, which other programs read, so nothing is put in front of them.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -24,9 +25,70 @@ const ACCESS: &str = "access";
 /// Lines that wait for a slow reader: 8 KiB each at most.
 const LINES_WAITING_MAX: usize = 4096;
 
+/// Bytes of lines that are held back; more are lost.
+const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// Lines that are held back, while they are. Asked for each line, which costs far less than a line does.
+type Held = Arc<Mutex<Option<Vec<u8>>>>;
+
+fn lock(held: &Held) -> MutexGuard<'_, Option<Vec<u8>>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a line goes.
+struct Lines {
+    held: Held,
+    queue: NonBlocking,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(lines) = &mut *lock(&self.held) {
+            if lines.len() + line.len() <= HELD_BYTES_MAX {
+                lines.extend_from_slice(line);
+            }
+            return Ok(line.len());
+        }
+        self.queue.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.queue.flush()
+    }
+}
+
+/// Logging, until it is dropped: then what is held back or in the queue is written.
+pub(super) struct Logging {
+    held: Held,
+    queue: NonBlocking,
+    _writer: WorkerGuard,
+}
+
+impl Logging {
+    /// Holds lines back: the first one on stderr is to be the address, or an error.
+    pub(super) fn hold(&self) {
+        lock(&self.held).get_or_insert_default();
+    }
+
+    /// Sends off what was held back, and holds nothing back any more.
+    pub(super) fn release(&self) {
+        let lines = lock(&self.held).take();
+        if let Some(lines) = lines.filter(|lines| !lines.is_empty()) {
+            // It goes nowhere but into a queue.
+            let _ = self.queue.clone().write_all(&lines);
+        }
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 /// Starts logging. Lines go through a bounded queue to a thread of their own: whoever reads stderr slowly loses lines and
-/// delays no call. What is in the queue is written when the guard is dropped.
-pub(super) fn start(global: &Global) -> WorkerGuard {
+/// delays no call.
+pub(super) fn start(global: &Global) -> Logging {
     let chosen = match (global.verbose, global.quiet) {
         (true, _) => "info",
         (_, true) => "error",
@@ -39,8 +101,13 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
         None
     });
     let filter = filter.unwrap_or_else(|| EnvFilter::new(chosen));
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(std::io::stderr());
-    let ansi = std::io::stderr().is_terminal();
+    let (queue, writer_guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).finish(io::stderr());
+    let held = Held::default();
+    let writer = {
+        let (held, queue) = (Arc::clone(&held), queue.clone());
+        move || Lines { held: Arc::clone(&held), queue: queue.clone() }
+    };
+    let ansi = io::stderr().is_terminal();
     let lines = fmt::layer().with_writer(writer.clone()).with_ansi(ansi);
     // A program that embeds the command line may have set up its own logging.
     let _ = if global.json {
@@ -56,5 +123,5 @@ pub(super) fn start(global: &Global) -> WorkerGuard {
         let access = access.with_filter(of(true));
         tracing_subscriber::registry().with(filter).with(lines).with(access).try_init()
     };
-    guard
+    Logging { held, queue, _writer: writer_guard }
 }

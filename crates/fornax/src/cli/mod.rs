@@ -4,6 +4,7 @@
 //! line that cannot be read.
 
 mod chain;
+mod doctor;
 mod logging;
 mod run;
 mod watch;
@@ -46,15 +47,18 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve an artifact, a folder of them, or the app a configuration describes, in the foreground; or run a program once
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
+    /// Say what this machine carries: how many guests at once, what bounds that, and what to do about it
+    Doctor,
 }
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let _logging = logging::start(&cli.global);
+    let logging = logging::start(&cli.global);
     let result = match cli.command {
-        Command::Run(args) => run::run(args, &cli.global),
+        Command::Run(args) => run::run(*args, &cli.global, &logging),
+        Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {
         print_error(&error);

@@ -9,10 +9,12 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::logging::Logging;
 use super::watch::Watch;
 use super::{Global, chain, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
+    parse_memory_flag,
 };
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
 
@@ -27,8 +29,9 @@ pub(super) struct RunArgs {
     /// A component or module (.wasm), an app (.toml), a WASIO configuration (.json), or a folder of artifacts
     #[arg(value_name = "FILE|APP.toml|CONFIG.json|DIR", required_unless_present = "chain")]
     file: Option<PathBuf>,
-    /// Call these modules in sequence with --input, or standard input, and print each step
-    #[arg(long, value_name = "FILE,FILE", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
+    /// Call these modules in sequence with --input, or standard input, and print each step; behind FILE:whole all it wrote goes
+    /// on, not only its result
+    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
     // A file conflicts with `chain`, and what conflicts is not required.
@@ -55,7 +58,7 @@ pub(super) struct RunArgs {
     /// Which entry of the artifact is meant, where it has several: http, run, process
     #[arg(long, value_name = "ENTRY")]
     entry: Option<String>,
-    /// Serve a program over HTTP: how a request gets in and its answer out (ignis, wasio, cgi)
+    /// Serve programs over HTTP: how a request gets in and its answer out (ignis, wasio, cgi)
     #[arg(long, value_name = "CODEC")]
     codec: Option<String>,
     /// How long a call may take and compute, such as 200ms; a program that runs once may take for ever
@@ -63,7 +66,7 @@ pub(super) struct RunArgs {
     timeout: Option<humantime::Duration>,
     /// Memory of a sandbox, such as 64MiB
     #[arg(long, value_name = "SIZE")]
-    memory: Option<bytesize::ByteSize>,
+    memory: Option<String>,
     /// Reload when the file, a file the app names, or an artifact of the folder changes
     #[arg(long)]
     watch: bool,
@@ -81,24 +84,28 @@ impl RunArgs {
     fn tls(&self) -> Option<TlsFiles> {
         Some(TlsFiles { cert: self.tls_cert.clone()?, key: self.tls_key.clone()? })
     }
+
+    fn memory_bytes(&self) -> Result<Option<u64>, ConfigError> {
+        self.memory.as_deref().map(parse_memory_flag).transpose()
+    }
 }
 
-pub(super) fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Error> {
+pub(super) fn run(args: RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "cannot start").caused_by(error))?;
-    let code = runtime.block_on(serve(&args, global));
+    let code = runtime.block_on(serve(&args, global, logging));
     // Compilations that are still running have nobody left to compile for.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
+async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     let mut signals = Signals::new()?;
     if !args.chain.is_empty() {
-        let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory.map(|size| size.0) };
+        let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory_bytes()? };
         return tokio::select! {
             code = chain::run(&args.chain, args.input.as_deref(), limits, global) => code,
             code = signals.next() => Ok(ExitCode::from(code)),
@@ -111,20 +118,22 @@ async fn serve(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
             code = signals.next() => Ok(ExitCode::from(code)),
         };
     }
+    logging.hold();
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
-    let mut server = tokio::select! {
+    let server = tokio::select! {
         server = Builder::from_config(config)?.build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
     for address in server.addresses() {
         say(&format!("listening on {}://{address}", server.scheme()));
     }
+    logging.release();
     loop {
         tokio::select! {
             _ = signals.next() => break,
             () = changed(&mut watch) => tokio::select! {
-                () = reload(&mut server, args, global, &mut watch) => {}
+                () = reload(&server, args, global, &mut watch) => {}
                 _ = signals.next() => break,
             },
         }
@@ -159,7 +168,7 @@ async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16 }).without_http().build().await?;
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16, warm: 16 }).without_http().build().await?;
     let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
@@ -211,7 +220,7 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-async fn reload(server: &mut Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
+async fn reload(server: &Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;
@@ -273,7 +282,7 @@ fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Erro
         limits: Limits {
             cpu: timeout.unwrap_or(defaults.cpu).min(Limits::CAPS.cpu),
             wall: timeout.unwrap_or(defaults.wall).min(Limits::CAPS.wall),
-            memory_bytes: args.memory.map_or(defaults.memory_bytes, |size| size.0),
+            memory_bytes: args.memory_bytes()?.unwrap_or(defaults.memory_bytes),
             ..defaults
         },
         dirs: args.dirs.iter().map(|text| parse_dir_flag(text)).collect::<Result<_, _>>()?,
@@ -313,7 +322,7 @@ fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
 }
 
 /// Sockets and files are what a server has many of; the soft limit is often 1,024.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     // Refused or not: the limit that holds is the one that is there.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

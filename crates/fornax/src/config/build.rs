@@ -46,7 +46,7 @@ pub(super) const CACHE_ENTRIES_MAX: u32 = 1_000_000;
 const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
 pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
 const DIR_HINT: &str = "write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`";
-pub(super) const GUEST_PATH_HINT: &str = "write an absolute path without `..`, such as `/data`";
+pub(super) const GUEST_PATH_HINT: &str = "write a path without `..`, such as `/data` or `.`";
 
 pub(super) type Checked<T> = Result<T, ConfigError>;
 
@@ -355,6 +355,8 @@ impl Build<'_> {
             codec: raw.codec.as_ref().map(|text| self.text(text)).transpose()?,
             input_at_zero: self.input_at_zero(raw.process_input.as_ref())?,
             terminal: false,
+            may_lack_codec: false,
+            loaded: false,
             limits: self.limits(&raw.limits)?,
             env: self.environment(raw)?,
             args: raw.args.iter().map(|text| self.text(text)).collect::<Checked<_>>()?,
@@ -366,8 +368,7 @@ impl Build<'_> {
 
     fn entry(&self, text: &Text) -> Checked<Entry> {
         let name = self.text(text)?;
-        entry(&name)
-            .ok_or_else(|| self.wrong(text, "unknown entry").nearest(text.get_ref(), ENTRIES.map(Entry::name), &entry_hint()))
+        entry(&name).ok_or_else(|| unknown_entry(self.wrong(text, "unknown entry"), text.get_ref()))
     }
 
     fn input_at_zero(&self, text: Option<&Text>) -> Checked<bool> {
@@ -485,8 +486,9 @@ pub(super) fn entry(name: &str) -> Option<Entry> {
     ENTRIES.into_iter().find(|entry| entry.name() == name)
 }
 
-pub(super) fn entry_hint() -> String {
-    format!("write one of `{}`", ENTRIES.map(Entry::name).join("`, `"))
+pub(super) fn unknown_entry(error: ConfigError, word: &str) -> ConfigError {
+    let names = ENTRIES.map(Entry::name);
+    error.nearest(word, names, &format!("write one of `{}`", names.join("`, `")))
 }
 
 fn is_name(text: &str) -> bool {
@@ -585,10 +587,11 @@ pub(super) fn host_dir(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Without a slash at the end, unless it is the root.
+/// Without a slash at the end, unless it is the root. A relative path is for programs that look for `.`, or for what they have open
+/// by its very name.
 pub(super) fn guest_path(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('/')?;
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    let is_plain = inner.is_empty() || inner.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    (is_plain && !inner.contains('\0')).then(|| format!("/{inner}"))
+    let path = text.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(text);
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let is_plain = matches!(path, "/" | ".") || inner.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    (is_plain && !path.contains('\0')).then(|| path.to_owned())
 }

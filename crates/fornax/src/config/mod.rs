@@ -143,10 +143,15 @@ pub struct Module {
     pub entry: Option<Entry>,
     /// How HTTP requests get to an entry that is not HTTP.
     pub codec: Option<String>,
+    /// Whether it is published, too, if a route leads to it and it is a program without a codec: its requests are told what is
+    /// missing. So it is for the artifacts of a folder, of which one shall not keep the others from being served.
+    pub may_lack_codec: bool,
     /// Whether a plugin's input is written at address 0.
     pub input_at_zero: bool,
     /// Whether it is started on this process's standard streams; never by a file.
     pub terminal: bool,
+    /// Whether it was loaded by its path, beside what a file describes; never by a file. Its id goes with the path then.
+    pub loaded: bool,
     /// What each call may use.
     pub limits: Limits,
     /// The guest's environment, sorted by name.
@@ -395,7 +400,24 @@ pub fn parse_env_flag(text: &str) -> Result<(String, String), ConfigError> {
 ///
 /// If nothing is called so; names what is.
 pub fn parse_entry_flag(text: &str) -> Result<Entry, ConfigError> {
-    build::entry(text).ok_or_else(|| ConfigError::new(format!("unknown entry `{text}`")).hint(build::entry_hint()))
+    build::entry(text).ok_or_else(|| build::unknown_entry(ConfigError::new(format!("unknown entry `{text}`")), text))
+}
+
+/// Reads `--memory SIZE`.
+///
+/// # Errors
+///
+/// If it is no size, or above the cap of a sandbox.
+pub fn parse_memory_flag(text: &str) -> Result<u64, ConfigError> {
+    let wrong = |what: String| ConfigError::new(format!("--memory `{text}` {what}"));
+    match units::size_bytes(text) {
+        None => Err(wrong("is no size".to_owned()).hint("write a number and a unit, such as `64MiB`")),
+        Some(0) => Err(wrong("must be more than 0".to_owned())),
+        Some(bytes) if bytes > Limits::CAPS.memory_bytes => {
+            Err(wrong(format!("is over its cap of {}", units::size_text(Limits::CAPS.memory_bytes))))
+        }
+        Some(bytes) => Ok(bytes),
+    }
 }
 
 /// Reads `--listen HOST:PORT`.

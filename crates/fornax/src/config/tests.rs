@@ -122,7 +122,8 @@ fn the_example_has_every_key() {
     let About { description, category, example } = &to_one.about;
     assert_eq!([description, category, example], ["The cart of tomorrow", "Preview", "/next/7"]);
     let links = [("cart", false), ("cart-next", true)].map(|(module, whole)| Link { module: text(module), whole });
-    let limits = Limits { wall: Duration::from_secs(2), cpu: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        Limits { wall: Duration::from_secs(2), cpu: Duration::from_millis(300), memory_bytes: u64::MAX, ..Limits::default() };
     assert_eq!(in_sequence.target, Target::Chain(Chain { links: links.into(), limits }));
     assert_eq!((in_sequence.path.as_str(), in_sequence.tenant.as_str()), ("/checkout", "acme"));
     assert_eq!((&index.target, index.methods.as_slice()), (&Target::Page(PageKind::Index), &[http::Method::GET][..]));
@@ -257,8 +258,8 @@ const BAD_MODULES: &[(&str, &str)] = &[
     ("A_MODULE\ndirs = [{ host = 'nil', guest = '/d' }]", "missing directory `nil` in fornax.toml at line 4, column 18"),
     ("A_MODULE\ndirs = [{ host = 'a.wasm', guest = '/d' }]", "not a directory: `a.wasm` in fornax.toml at line 4, column 18"),
     (
-        "A_MODULE\ndirs = [{ host = 'data', guest = 'd' }]",
-        "bad guest path `d` in fornax.toml at line 4, column 34; write an absolute path without `..`, such as `/data`",
+        "A_MODULE\ndirs = [{ host = 'data', guest = './d' }]",
+        "bad guest path `./d` in fornax.toml at line 4, column 34; write a path without `..`, such as `/data` or `.`",
     ),
     (
         "A_MODULE\ndirs = [{ host = 'data', guest = '/d', mode = 'wr' }]",
@@ -469,8 +470,10 @@ fn directory_flags() {
         ("ROOT/data::/d:wr", Err("bad directory `ROOT/data::/d:wr`; write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`")),
         ("ROOT/nil::/d", Err("missing directory `ROOT/nil`")),
         ("ROOT/a.wasm::/d", Err("not a directory: `ROOT/a.wasm`")),
-        ("ROOT/data::d", Err("bad guest path `d`; write an absolute path without `..`, such as `/data`")),
-        ("ROOT/data::/d/../e", Err("bad guest path `/d/../e`; write an absolute path without `..`, such as `/data`")),
+        ("ROOT/data::.", Ok((".", false))),
+        ("ROOT/data::fs-tests.dir/:rw", Ok(("fs-tests.dir", true))),
+        ("ROOT/data::../d", Err("bad guest path `../d`; write a path without `..`, such as `/data` or `.`")),
+        ("ROOT/data::/d/../e", Err("bad guest path `/d/../e`; write a path without `..`, such as `/data` or `.`")),
     ] {
         let found = parse_dir_flag(&flag.replace("ROOT", root)).map_err(|error| error.to_string().replace(root, "ROOT"));
         let found = found.map(|dir| {

@@ -214,6 +214,8 @@ impl<'t> Reader<'t> {
             entry: None,
             input_at_zero: false,
             terminal: false,
+            may_lack_codec: false,
+            loaded: false,
             codec: Some(CODEC.to_owned()),
             limits: Limits::default(),
             env: Vec::new(),

@@ -180,8 +180,8 @@ const BAD: &[(&str, &str)] = &[
         "missing directory `none` in config.json at line 2, column 40",
     ),
     (
-        "{ \"routes\": { \"/a\": { WIKI,\n\"filesystem\": { \"mount\": \"d\", \"path\": \"data\" } } } }",
-        "bad guest path `d` in config.json at line 2, column 26; write an absolute path without `..`, such as `/data`",
+        "{ \"routes\": { \"/a\": { WIKI,\n\"filesystem\": { \"mount\": \"../d\", \"path\": \"data\" } } } }",
+        "bad guest path `../d` in config.json at line 2, column 26; write a path without `..`, such as `/data` or `.`",
     ),
     (
         "{ \"routes\": { \"/a\": { WIKI,\n\"filesystem\": { \"mont\": \"d\" } } } }",

@@ -14,7 +14,11 @@ const FORNAX: &str = env!("CARGO_BIN_EXE_fornax");
 /// `fornax run …` in `folder`, which errors show as `DIR`.
 fn run(folder: &Path, args: &[&str]) -> Finished {
     let mut command = Command::new(FORNAX);
-    let mut finished = run_to_end(command.current_dir(folder).arg("run").args(args).args(["--listen", "127.0.0.1:0"]));
+    shown(run_to_end(command.current_dir(folder).arg("run").args(args).args(["--listen", "127.0.0.1:0"])), folder)
+}
+
+/// `folder` as `DIR`.
+fn shown(mut finished: Finished, folder: &Path) -> Finished {
     let real = folder.canonicalize().expect("a folder");
     for name in [folder, &real] {
         finished.stderr = finished.stderr.replace(name.to_str().expect("UTF-8"), "DIR");
@@ -245,7 +249,7 @@ fn flags_that_cannot_be_used() {
     for (args, sentence) in [
         (&[hello, "--dir", "none::/data"][..], "missing directory `none`"),
         (&[hello, "--dir", "data"], "bad directory `data`; write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`"),
-        (&[hello, "--dir", ".::data"], "bad guest path `data`; write an absolute path without `..`, such as `/data`"),
+        (&[hello, "--dir", ".::../data"], "bad guest path `../data`; write a path without `..`, such as `/data` or `.`"),
         (&[hello, "--env", "NAME"], "an environment variable without a value; write `NAME=VALUE`"),
         (
             &["fornax.toml", "--env", "A=b"],

@@ -1,10 +1,13 @@
 //! Programs, plugins and chains that cannot be served as they are.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
-use testkit::{App, guest};
+use testkit::{App, guest, run_to_end};
 
-use super::{assert_refused, component, run};
+use super::{FORNAX, assert_refused, component, run, shown};
 
 const PROCESS: &str = "(func (export \"process\") (param i32 i32 i32 i32) (result i32) i32.const 0)";
 const MEMORY: &str = "(memory (export \"memory\") 1)";
@@ -25,7 +28,7 @@ fn core_modules_that_cannot_be_called() {
         (format!("(import \"a\" \"memory\" (memory 1)) {START}"), format!("the module imports `a.memory`, {nobody}")),
         (
             format!("{MEMORY} {START} {PROCESS}"),
-            "the module offers the entries `run`, `process`; say which one is meant: `entry = \"run\"`".to_owned(),
+            "the module offers the entries `run`, `process`; say which one is meant: `entry = \"run\"` in its [[module]], or `--entry run`".to_owned(),
         ),
         (
             PROCESS.to_owned(),
@@ -112,7 +115,7 @@ fn flags_about_entries_and_codecs() {
             &["p1-command.wasm", "--entry", "http"],
             "module `p1-command` (DIR/p1-command.wasm): the artifact has no entry `http`; it offers `run`",
         ),
-        (&["p1-command.wasm", "--entry", "proces"], "unknown entry `proces`; write one of `http`, `run`, `process`"),
+        (&["p1-command.wasm", "--entry", "proces"], "unknown entry `proces`; did you mean `process`?"),
         (
             &["p1-command.wasm"],
             "a program runs once: --watch, --listen and --tls-cert are for services. To serve it over HTTP, name a codec: --codec wasio, cgi \
@@ -137,6 +140,54 @@ fn a_directory_that_cannot_be_opened() {
         let finished = run(app.folder(), &["p1-command.wasm", "--codec", "cgi", "--dir", dir]);
         assert_refused(&finished, sentence);
     }
+}
+
+/// A command that is refused as other users are: to root no directory is closed. None where that cannot be had.
+fn without_root(program: &str, closed: &Path) -> Option<Command> {
+    if fs::read_dir(closed).is_err() {
+        return Some(Command::new(program));
+    }
+    // Without what lets root pass by permissions.
+    let stripped = |program: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--", program]);
+        command
+    };
+    let refused = stripped("ls").arg(closed).output().is_ok_and(|output| output.status.code() == Some(2));
+    if !refused {
+        testkit::note("SKIPPED: root cannot be refused a directory, and `setpriv` cannot change that");
+    }
+    refused.then(|| stripped(program))
+}
+
+#[test]
+fn a_directory_that_nobody_may_read() {
+    let app = App::new();
+    let closed = app.folder().join("closed");
+    fs::create_dir_all(closed.join("below")).expect("a directory");
+    fs::set_permissions(&closed, Permissions::from_mode(0o000)).expect("a mode");
+    let Some(_) = without_root(FORNAX, &closed) else { return };
+    for (name, codec) in [("p1-command", true), ("cli-component", true), ("cli-component3", true), ("inspect", false)] {
+        let file = format!("{name}.wasm");
+        app.file(&file, &fs::read(guest(name)).expect("a guest"));
+        for (dir, sentence) in [
+            (
+                "closed::/data",
+                format!(
+                    "module `{name}` (DIR/{file}): the directory for `/data` cannot be opened: Permission denied (os error 13)"
+                ),
+            ),
+            ("closed/below::/data", "cannot open (permission denied) directory `closed/below`".to_owned()),
+        ] {
+            let mut command = without_root(FORNAX, &closed).expect("as before");
+            command.current_dir(app.folder()).args(["run", &file, "--dir", dir, "--listen", "127.0.0.1:0"]);
+            command.args(if codec { &["--codec", "cgi"][..] } else { &[] });
+            let finished = shown(run_to_end(&mut command), app.folder());
+            assert_refused(&finished, &sentence);
+        }
+    }
+    // Or else it could not be removed.
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("a mode");
 }
 
 /// Two plugins, a program and a service, and these routes.

@@ -12,9 +12,11 @@ pub(crate) enum End {
 
 pub(crate) struct Attack {
     /// The package of a folder in `guests/hostile`.
-    pub(crate) guest: &'static str,
+    pub(crate) guest: String,
     /// Lines of its module, such as `codec = "cgi"`.
-    pub(crate) given: &'static str,
+    pub(crate) given: String,
+    /// Whether it is a step between two others of a chain.
+    pub(crate) chained: bool,
     /// Of the request: what the guest is to do.
     pub(crate) query: &'static str,
     /// Limits that are not as all others'.
@@ -27,8 +29,9 @@ pub(crate) struct Attack {
 }
 
 impl Attack {
-    fn new(guest: &'static str, given: &'static str, end: End) -> Self {
-        Self { guest, given, query: "", limits: None, end, log: &[], fails_late: false }
+    fn new(guest: &str, given: &str, end: End) -> Self {
+        let (guest, given) = (guest.to_owned(), given.to_owned());
+        Self { guest, given, chained: false, query: "", limits: None, end, log: &[], fails_late: false }
     }
 
     /// The label in the metrics.
@@ -48,17 +51,44 @@ const WASIO: &str = r#"codec = "wasio""#;
 const IGNIS: &str = r#"codec = "ignis""#;
 const CGI: &str = r#"codec = "cgi""#;
 
-/// Every entry: the place of its guest in a row of [`MISBEHAVIOURS`], and what its module is given.
-const ENTRIES: &[(usize, &str)] = &[(0, ""), (1, ""), (2, WASIO), (2, IGNIS), (2, CGI), (3, "")];
+/// The place of a guest in a row of [`MISBEHAVIOURS`], and what its module is given; `{}` is what it shall do.
+type Way = (usize, &'static str);
+
+const CLI_WASIO: &str = "codec = \"wasio\"\nargs = [\"{}\"]";
+const CLI_IGNIS: &str = "codec = \"ignis\"\nargs = [\"{}\"]";
+const CLI_CGI: &str = "codec = \"cgi\"\nargs = [\"{}\"]";
+
+/// Every entry, with every codec it takes.
+const ENTRIES: &[Way] = &[
+    (0, ""),
+    (1, ""),
+    (2, WASIO),
+    (2, IGNIS),
+    (2, CGI),
+    (3, ""),
+    (4, CLI_WASIO),
+    (4, CLI_IGNIS),
+    (4, CLI_CGI),
+    (5, CLI_WASIO),
+    (5, CLI_IGNIS),
+    (5, CLI_CGI),
+];
+
+/// Steps of chains: one of each kind of entry.
+const CHAINED: &[Way] = &[(0, ""), (2, ""), (3, ""), (5, "args = [\"{}\"]")];
+
+/// Programs: modules of preview 1, one for each `{}`, and components of `wasi:cli` 0.2 and 0.3.
+const PROGRAMS: &[&str] = &["hostile-run-{}", "hostile-cli", "hostile-cli3"];
 
 /// For what computes long before it ends, most of all in a debug build.
-const PATIENT: &str = r#"limits = { cpu = "10s", wall = "30s", memory = "64MiB" }"#;
+pub(crate) const PATIENT: &str = r#"limits = { cpu = "10s", wall = "30s", memory = "64MiB" }"#;
 
 const STACK: &[&str] = &["inner_trap", "middle_function", "outer_function"];
 
-/// The same in every entry: of WASI 0.2 and 0.3, of a command and of a plugin.
+/// The same in every entry: of `wasi:http` 0.2 and 0.3, of a program of preview 1, of a plugin, of `wasi:cli` 0.2 and 0.3.
 struct Misbehaviour {
-    guests: [&'static str; 4],
+    what: &'static str,
+    guests: [&'static str; 6],
     limits: Option<&'static str>,
     status: u16,
     kind: &'static str,
@@ -67,28 +97,46 @@ struct Misbehaviour {
 
 const MISBEHAVIOURS: &[Misbehaviour] = &[
     Misbehaviour {
-        guests: ["hostile-loop", "hostile-loop3", "hostile-run-loop", "hostile-process-loop"],
+        what: "loop",
+        guests: ["hostile-loop", "hostile-loop3", "hostile-run-loop", "hostile-process-loop", "hostile-cli", "hostile-cli3"],
         limits: None,
         status: 504,
         kind: "cpu-limit",
         log: &[],
     },
     Misbehaviour {
-        guests: ["hostile-memory-bomb", "hostile-memory-bomb3", "hostile-run-memory-bomb", "hostile-process-memory-bomb"],
+        what: "memory-bomb",
+        guests: [
+            "hostile-memory-bomb",
+            "hostile-memory-bomb3",
+            "hostile-run-memory-bomb",
+            "hostile-process-memory-bomb",
+            "hostile-cli",
+            "hostile-cli3",
+        ],
         limits: Some(PATIENT),
         status: 502,
         kind: "memory-limit",
         log: &[],
     },
     Misbehaviour {
-        guests: ["hostile-trap", "hostile-trap3", "hostile-run-trap", "hostile-process-trap"],
+        what: "trap",
+        guests: ["hostile-trap", "hostile-trap3", "hostile-run-trap", "hostile-process-trap", "hostile-cli", "hostile-cli3"],
         limits: None,
         status: 502,
         kind: "trap",
         log: STACK,
     },
     Misbehaviour {
-        guests: ["hostile-recursion", "hostile-recursion3", "hostile-run-recursion", "hostile-process-recursion"],
+        what: "recursion",
+        guests: [
+            "hostile-recursion",
+            "hostile-recursion3",
+            "hostile-run-recursion",
+            "hostile-process-recursion",
+            "hostile-cli",
+            "hostile-cli3",
+        ],
         limits: None,
         status: 502,
         kind: "stack",
@@ -99,14 +147,18 @@ const MISBEHAVIOURS: &[Misbehaviour] = &[
 /// Every misbehaviour in every entry, and then what only some entries know.
 pub(crate) fn all() -> Vec<Attack> {
     let in_every_entry = MISBEHAVIOURS.iter().flat_map(|misbehaviour| {
-        let Misbehaviour { guests, limits, status, kind, log } = misbehaviour;
-        ENTRIES.iter().map(|(place, given)| Attack {
-            limits: *limits,
-            log,
-            ..Attack::new(guests[*place], given, End::Refused(*status, kind))
-        })
+        let ways = ENTRIES.iter().map(|way| (way, false)).chain(CHAINED.iter().map(|way| (way, true)));
+        ways.map(move |(way, chained)| misbehaviour.attack(way, chained))
     });
     in_every_entry.chain(of_http()).chain(of_programs()).chain(of_answers()).chain(of_plugins()).collect()
+}
+
+impl Misbehaviour {
+    fn attack(&self, (place, given): &Way, chained: bool) -> Attack {
+        let Self { what, guests, limits, status, kind, log } = self;
+        let end = End::Refused(*status, kind);
+        Attack { limits: *limits, log, chained, ..Attack::new(guests[*place], &given.replace("{}", what), end) }
+    }
 }
 
 fn of_http() -> Vec<Attack> {
@@ -122,28 +174,35 @@ fn of_http() -> Vec<Attack> {
     ]
 }
 
+/// What GUESTS.md and `docs/codecs.md` say of each codec, the same for a module of preview 1 and for components.
 fn of_programs() -> Vec<Attack> {
-    let mut attacks = vec![
-        Attack::new("hostile-run-silent", WASIO, End::Answered("")),
-        Attack::new("hostile-run-silent", IGNIS, End::Answered("")),
-        Attack::new("hostile-run-silent", CGI, End::Refused(502, "no-response")),
-        Attack {
-            limits: Some(r#"limits = { wall = "200ms" }"#),
-            ..Attack::new("hostile-run-sleeper", WASIO, End::Refused(504, "deadline"))
-        },
-        // Control characters are shown, not sent to whoever reads the log.
-        Attack {
-            log: &["plain words", r"\u{1b}[31mred\u{1b}[0m", "no end"],
-            ..Attack::new("hostile-run-stderr", WASIO, End::Answered("ok\n"))
-        },
-    ];
+    let mut attacks = Vec::new();
     let hungry = |query, told| Attack { query, ..Attack::new("hostile-run-hungry-allocator", WASIO, End::Answered(told)) };
     attacks.push(hungry("again", "runs 1, told something, inside nothing\n"));
     attacks.push(hungry("nothing", "runs 1, told nothing, inside nothing\n"));
-    for codec in [WASIO, IGNIS, CGI] {
-        attacks.push(Attack { log: &["exit code 3"], ..Attack::new("hostile-run-exit", codec, End::Refused(502, "guest-exit")) });
-        let flood = Attack::new("hostile-run-flood", codec, End::Refused(502, "output-limit"));
-        attacks.push(Attack { limits: Some(PATIENT), ..flood });
+    for guest in PROGRAMS {
+        let attack = |what, codec: &str, end| {
+            let args = if guest.contains("{}") { String::new() } else { format!("args = [{what:?}]") };
+            Attack::new(&guest.replace("{}", what), &format!("{codec}\n{args}"), end)
+        };
+        // A component says only whether it went well.
+        let code: &[&str] = if guest.contains("{}") { &["exit code 3"] } else { &["exit code 1"] };
+        attacks.extend([
+            attack("silent", WASIO, End::Answered("")),
+            attack("silent", IGNIS, End::Answered("")),
+            attack("silent", CGI, End::Refused(502, "no-response")),
+            Attack { limits: Some(r#"limits = { wall = "200ms" }"#), ..attack("sleeper", WASIO, End::Refused(504, "deadline")) },
+            // Control characters are shown, not sent to whoever reads the log.
+            Attack {
+                log: &["plain words", r"\u{1b}[31mred\u{1b}[0m", "no end"],
+                ..attack("stderr", WASIO, End::Answered("ok\n"))
+            },
+        ]);
+        for codec in [WASIO, IGNIS, CGI] {
+            attacks.push(Attack { log: code, ..attack("exit", codec, End::Refused(502, "guest-exit")) });
+            let flood = attack("flood", codec, End::Refused(502, "output-limit"));
+            attacks.push(Attack { limits: Some(PATIENT), ..flood });
+        }
     }
     attacks
 }

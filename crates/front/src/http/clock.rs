@@ -186,4 +186,20 @@ mod tests {
         let _third = clock.begin_stream();
         assert_eq!(clock.phase(), Phase::Busy);
     }
+
+    #[test]
+    fn patience_is_that_of_what_a_client_owes() {
+        let clock = Arc::new(Clock::new(SocketAddr::from(([127, 0, 0, 1], 1)), false));
+        let left = || clock.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64().ceil());
+        assert_eq!((clock.phase(), left()), (Phase::FirstByte, Some(10.0)));
+        clock.enter(Phase::Head);
+        assert_eq!(left(), Some(5.0));
+        let (answer, _) = clock.begin_request();
+        let body = clock.begin_body();
+        assert_eq!((clock.phase(), left()), (Phase::Busy, None), "a body has a clock of its own");
+        drop(body);
+        assert_eq!(left(), None, "the other part is not over");
+        drop(answer);
+        assert_eq!((clock.phase(), left()), (Phase::Idle, Some(60.0)));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::{Error, Found, Kind, Picked, Route, Snapshot};
 use http::uri::Scheme;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Method, Request, header};
 
 /// Longest request target: what browsers and proxies agree to carry.
 const URI_BYTES_MAX: usize = 8 << 10;
@@ -18,22 +18,31 @@ const FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Fields of a request. hyper holds HTTP/1 to it by itself.
 pub(crate) const FIELDS_MAX: usize = 100;
 
-/// Who answers a request, and whether an answer that was given before will do.
+/// Who answers a request.
 pub(crate) struct Way {
     pub(crate) picked: Picked,
-    pub(crate) cache_ttl: Option<Duration>,
+    pub(crate) stored: Stored,
     /// The route, where its requests are counted.
     pub(crate) counted: Option<Arc<Route>>,
 }
 
-/// Finds the way, or the error and, for 405, the methods that would do. `scheme` is the one the request came by.
+/// What a request has to do with answers that were given before.
+pub(crate) enum Stored {
+    /// Nothing.
+    No,
+    /// One no older than this may do.
+    MayDo(Duration),
+    /// They are of the past when the request has been answered: what this route has of the same address.
+    Outdated(Arc<Route>),
+}
+
+/// Finds the way, or the error and, for 405, the methods that would do. The host is [`host_of`] the request.
 pub(crate) fn route<B>(
     snapshot: &Snapshot,
+    host: &str,
     request: &Request<B>,
     peer: SocketAddr,
-    scheme: &Scheme,
 ) -> Result<Way, (Error, Option<HeaderValue>)> {
-    let host = host_of(request, scheme).map_err(|error| (error, None))?;
     let path = request.uri().path();
     if !path.starts_with('/') {
         // `CONNECT host:port` and `OPTIONS *` address the server, and it is neither a proxy nor a resource.
@@ -42,21 +51,32 @@ pub(crate) fn route<B>(
     match snapshot.routes.find(host, path, request.method()) {
         Found::Route(route) => Ok(Way {
             picked: route.pick(Some(peer), rand_u64),
-            cache_ttl: route.cache_ttl,
+            stored: stored(snapshot, host, request, route),
             counted: route.counts.is_some().then(|| Arc::clone(route)),
         }),
         Found::Nothing => Err((Error::new(Kind::NotFound, "no route matches this host and path"), None)),
         Found::OtherMethods(methods) => {
-            let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+            let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             let error = Error::new(Kind::MethodNotAllowed, "no route for this path takes this method");
             Err((error, HeaderValue::try_from(allow).ok()))
         }
     }
 }
 
+/// A request whose method may change something (RFC 9110, 9.2.1) is about what a GET is answered with, by whichever route.
+fn stored<B>(snapshot: &Snapshot, host: &str, request: &Request<B>, route: &Route) -> Stored {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) {
+        return route.cache_ttl.map_or(Stored::No, Stored::MayDo);
+    }
+    match snapshot.routes.find(host, request.uri().path(), &Method::GET) {
+        Found::Route(read) if read.cache_ttl.is_some() => Stored::Outdated(Arc::clone(read)),
+        _ => Stored::No,
+    }
+}
+
 /// The host without its port. Exactly one `Host`, well-formed; an absolute target, which is what HTTP/2 always has, must agree
 /// with it (RFC 9112, 3.2; RFC 9113, 8.3.1).
-fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result<&'a str, Error> {
+pub(crate) fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result<&'a str, Error> {
     let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > URI_BYTES_MAX {
         return Err(Error::new(Kind::UriTooLong, "the request target is longer than 8 KiB"));

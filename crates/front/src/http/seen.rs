@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use base::{Counts, Route, Target};
+use base::{Counted, Counts, Looked, Route, Target};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Request, Version};
 
@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     began: Instant,
     pub(crate) status: u16,
     pub(crate) body_bytes: u64,
+    /// What the cache had for it.
+    pub(crate) cache: Option<Looked>,
     line: Option<Line>,
     counted: Option<(Arc<Counts>, Option<Arc<Route>>)>,
 }
@@ -43,7 +45,7 @@ struct Line {
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { began: Instant::now(), status: CLIENT_LEFT, body_bytes: 0, line: None, counted: None }
+        Self { began: Instant::now(), status: CLIENT_LEFT, body_bytes: 0, cache: None, line: None, counted: None }
     }
 }
 
@@ -84,7 +86,7 @@ impl Drop for Seen {
     fn drop(&mut self) {
         if let Some((counts, route)) = &self.counted {
             let route = route.as_ref().map(|route| (route.path.as_str(), matches!(route.target, Target::Modules(_))));
-            counts.count(route, self.status, self.began.elapsed());
+            counts.count(Counted { route, cache: self.cache, status: self.status, time: self.began.elapsed() });
         }
         if let Some(line) = &self.line {
             tracing::info!(target: "access", "{}", line.text(self.status, self.body_bytes));

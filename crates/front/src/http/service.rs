@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use base::{
-    Body, BodyError, BodyFault, Error, FileRoot, Input, Kind, ModuleVersion, Outcome, Picked, Reply, RequestId, Routed,
-    limit_body, strip_hop_by_hop,
+    Body, BodyError, BodyFault, Error, FileRoot, Input, Kind, Looked, ModuleVersion, Outcome, Picked, Reply, RequestId, Route,
+    Routed, Snapshot, limit_body, strip_hop_by_hop,
 };
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
@@ -23,6 +23,7 @@ use crate::http::clock::{Clock, Part};
 use crate::http::files::Files;
 use crate::http::listener::HttpOptions;
 use crate::http::request_body::RequestBody;
+use crate::http::router::Stored;
 use crate::http::seen::Seen;
 use crate::http::{pages, router};
 use crate::reply::error_response;
@@ -40,6 +41,13 @@ pub(crate) struct Service {
     pub(crate) options: HttpOptions,
     cache: Arc<Cache>,
     files: Files,
+}
+
+/// What a request leads to.
+enum Next {
+    Answer(Response<Body>),
+    Files(Arc<FileRoot>),
+    Module(Routed, Stored),
 }
 
 /// The end of a call.
@@ -87,8 +95,6 @@ impl Service {
         let mut response = if is_ambiguous {
             let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
             self.refuse_and_close(&error)
-        } else if let Some(response) = self.own_page(&request) {
-            response
         } else {
             self.answer(request, clock, &mut seen).await
         };
@@ -105,7 +111,7 @@ impl Service {
     }
 
     /// Liveness, readiness and metrics, where the configuration says.
-    fn own_page(&self, request: &Request<RequestBody>) -> Option<Response<Body>> {
+    fn own_page(&self, request: &Request<RequestBody>, snapshot: &Snapshot) -> Option<Response<Body>> {
         let path = request.uri().path();
         if let Some(below) = self.options.health.as_deref().and_then(|health| path.strip_prefix(health)) {
             match below {
@@ -116,7 +122,7 @@ impl Service {
             }
         }
         if self.options.metrics.as_deref() == Some(path) {
-            let in_flight: usize = self.road.snapshots.load().tenants.values().map(|tenant| tenant.in_flight()).sum();
+            let in_flight: usize = snapshot.tenants.values().map(|tenant| tenant.in_flight()).sum();
             self.road.metrics.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
             let mut page = page(StatusCode::OK, request.method(), self.road.metrics.render());
             page.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
@@ -125,54 +131,100 @@ impl Service {
         None
     }
 
-    async fn answer(&self, request: Request<RequestBody>, clock: &Clock, seen: &mut Option<Box<Seen>>) -> Response<Body> {
-        let scheme = clock.scheme();
-        let routed = router::route(&self.road.snapshots.load(), &request, clock.peer(), &scheme);
-        let way = match routed {
+    /// Who answers, or the answer itself where it is there at once. Reads the snapshot: once, and lets go of it before anything
+    /// is waited for.
+    fn find(&self, request: &Request<RequestBody>, clock: &Clock, scheme: &Scheme, seen: &mut Option<Box<Seen>>) -> Next {
+        let snapshot = self.road.snapshots.load();
+        let host = router::host_of(request, scheme);
+        if let (Ok(_), Some(page)) = (&host, self.own_page(request, &snapshot)) {
+            return Next::Answer(page);
+        }
+        let way = match host.map_err(|error| (error, None)).and_then(|host| router::route(&snapshot, host, request, clock.peer()))
+        {
             Ok(way) => way,
             Err((error, allow)) => {
-                if let Some(counts) = &self.road.snapshots.load().counts {
+                if let Some(counts) = &snapshot.counts {
                     seen.get_or_insert_default().count(Arc::clone(counts), None);
                 }
                 if error.kind == Kind::BadRequest {
-                    return self.refuse_and_close(&error);
+                    return Next::Answer(self.refuse_and_close(&error));
                 }
                 let mut response = self.refuse(&error, RequestId::next(), "", "");
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
                 }
-                return response;
+                return Next::Answer(response);
             }
         };
         if let Some((counts, route)) = way.counted.and_then(|route| Some((Arc::clone(route.counts.as_ref()?), route))) {
             seen.get_or_insert_default().count(counts, Some(route));
         }
-        let routed = match way.picked {
-            Picked::Module(routed) => routed,
-            Picked::Page(page) => return pages::answer(&page, &self.road.snapshots.load(), &request),
-            // Boxed, so that calls do not carry the room for what they never do.
-            Picked::Files(root) => return Box::pin(self.send_file(root, request)).await,
-        };
-        if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
-            return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
-        }
-        match way.cache_ttl {
-            None => self.call(routed, request, scheme).await.response,
-            Some(ttl) => Box::pin(self.cached(ttl, routed, request, scheme)).await,
+        match way.picked {
+            Picked::Module(routed) => Next::Module(routed, way.stored),
+            Picked::Files(root) => Next::Files(root),
+            Picked::Page(page) => Next::Answer(pages::answer(&page, &snapshot, request)),
         }
     }
 
-    /// An answer that was given before, or a call that may leave one.
-    async fn cached(&self, ttl: Duration, routed: Routed, request: Request<RequestBody>, scheme: Scheme) -> Response<Body> {
-        let module = Arc::clone(&routed.module);
-        let Some(ask) = cache::Ask::of(&request, &scheme, &module) else {
-            return self.call(routed, request, scheme).await.response;
+    async fn answer(&self, mut request: Request<RequestBody>, clock: &Clock, seen: &mut Option<Box<Seen>>) -> Response<Body> {
+        let scheme = clock.scheme();
+        let next = self.find(&request, clock, &scheme, seen);
+        let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
+        // Before anything is done by the fields: what the guest does not see must not tell stored answers apart.
+        strip_hop_by_hop(request.headers_mut());
+        let (mut routed, stored) = match next {
+            Next::Answer(response) => return response,
+            // Boxed, so that calls do not carry the room for what they never do.
+            Next::Files(root) => return Box::pin(self.send_file(root, request)).await,
+            Next::Module(routed, stored) => (routed, stored),
         };
+        routed.via.in_chunks = in_chunks;
+        if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
+            return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
+        }
+        if scheme != Scheme::HTTP {
+            name_scheme(&mut request, scheme.clone());
+        }
+        match stored {
+            Stored::No => self.call(routed, request).await.response,
+            Stored::MayDo(ttl) => Box::pin(self.cached(ttl, routed, request, &scheme, seen)).await,
+            Stored::Outdated(route) => Box::pin(self.change(&route, routed, request, &scheme)).await,
+        }
+    }
+
+    /// A call after which what is stored of the same address is of the past (RFC 9111, 4.4).
+    async fn change(&self, route: &Route, routed: Routed, request: Request<RequestBody>, scheme: &Scheme) -> Response<Body> {
+        let addresses = cache::addresses(&request, scheme, route);
+        let answered = self.call(routed, request).await;
+        let status = answered.response.status();
+        if answered.by_guest && (status.is_success() || status.is_redirection()) {
+            addresses.iter().for_each(|address| self.cache.remove(address));
+        }
+        answered.response
+    }
+
+    /// An answer that was given before, or a call that may leave one.
+    async fn cached(
+        &self,
+        ttl: Duration,
+        routed: Routed,
+        request: Request<RequestBody>,
+        scheme: &Scheme,
+        seen: &mut Option<Box<Seen>>,
+    ) -> Response<Body> {
+        let mut note = |looked| {
+            if let Some(seen) = seen {
+                seen.cache = Some(looked);
+            }
+        };
+        let module = Arc::clone(&routed.module);
+        let Some(ask) = cache::Ask::of(&request, scheme, &module) else { return self.call(routed, request).await.response };
         let end = tokio::time::Instant::now() + module.limits.wall;
         let fill = loop {
             match self.cache.find(&ask) {
                 cache::Found::Answer(response) => {
                     module.metrics.cache_hit();
+                    note(Looked::Hit);
                     return response;
                 }
                 cache::Found::Fill(fill) => break Some(fill),
@@ -189,7 +241,8 @@ impl Service {
             }
         };
         module.metrics.cache_miss();
-        let answered = self.call(routed, request, scheme).await;
+        note(Looked::Miss);
+        let answered = self.call(routed, request).await;
         match fill {
             Some(fill) if answered.by_guest => fill.answer(answered.response, ttl).await.unwrap_or_else(|error| {
                 // No head is out yet, so the client can be told.
@@ -216,17 +269,12 @@ impl Service {
         }
     }
 
-    async fn call(&self, mut routed: Routed, mut request: Request<RequestBody>, scheme: Scheme) -> Answered {
+    async fn call(&self, routed: Routed, request: Request<RequestBody>) -> Answered {
         let module = Arc::clone(&routed.module);
         let refuse = |error: &Error, id, admitted: Option<Instant>| {
             let waited = admitted.map_or(Duration::ZERO, |at| at.elapsed());
             Answered { response: self.refuse_call(error, id, &module, waited), by_guest: false }
         };
-        routed.via.in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
-        strip_hop_by_hop(request.headers_mut());
-        if scheme != Scheme::HTTP {
-            name_scheme(&mut request, scheme);
-        }
         let fault = (!request.body().is_end_stream()).then(Arc::<BodyFault>::default);
         let request = request.map(|body| match &fault {
             Some(fault) => limit_body(body, module.limits.body_bytes, BODY_IDLE, fault),

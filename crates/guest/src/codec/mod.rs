@@ -94,6 +94,11 @@ pub(crate) fn find(name: Option<&str>, entries: &[Entry]) -> Result<Option<&'sta
     Ok(Some(codec))
 }
 
+/// The entry that a codec is for; none for a name nobody knows.
+pub fn entry_of_codec(name: &str) -> Option<Entry> {
+    CODECS.iter().find(|codec| codec.name == name).map(|codec| codec.entry)
+}
+
 /// Answers an HTTP call through a handler of another entry.
 pub(crate) fn handle(
     codec: Option<&'static Codec>,
@@ -101,7 +106,11 @@ pub(crate) fn handle(
     mut call: Call,
 ) -> BoxFuture<Result<Reply, Error>> {
     Box::pin(async move {
-        let codec = codec.ok_or_else(|| Error::new(Kind::Internal, "the module has no codec"))?;
+        let codec = codec.ok_or_else(|| {
+            let text =
+                "this is a program, and how a request gets into a program must be said: start with --codec wasio, cgi or ignis";
+            Error::new(Kind::NoCodec, text)
+        })?;
         let Input::Http(request) = std::mem::replace(&mut call.input, Input::Bytes(Bytes::new())) else {
             return Err(Error::new(Kind::Internal, "the call is not HTTP"));
         };

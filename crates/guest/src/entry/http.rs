@@ -61,6 +61,7 @@ fn prepare(linked: &Linked, equipment: &Arc<Equipment>, core: &Arc<Core>) -> Res
 
 impl Handler for Http {
     fn handle(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
+        let whole = call.deadline.whole;
         let (active, input) = Active::of(call, &self.core, &self.equipment);
         let Input::Http(request) = input else { return wrong_input(Entry::Http) };
         let head_only = request.method() == Method::HEAD;
@@ -73,7 +74,9 @@ impl Handler for Http {
         Box::pin(async move {
             let mut answered = Some(answered);
             let response = poll_fn(|cx| poll_answer(&mut guest, &mut answered, cx)).await?;
-            reply::assemble(guest, response, head_only).await.map(Reply::Http)
+            let response =
+                if whole { reply::whole(guest, response).await } else { reply::assemble(guest, response, head_only).await };
+            response.map(Reply::Http)
         })
     }
 }

@@ -16,6 +16,7 @@ use crate::instance::Equipment;
 use crate::program::Program;
 use crate::runtime::Core;
 use crate::state::{Active, State};
+use crate::terminal::NotWritten;
 
 const EXPORT_02: &str = "wasi:cli/run@0.2.";
 const EXPORT_03: &str = "wasi:cli/run@0.3.";
@@ -92,20 +93,28 @@ impl Handler for Run {
 
 /// Runs the program and returns its exit code.
 async fn run(generation: &Generation, active: &Arc<Active>, program: Program) -> wasmtime::Result<u32> {
+    let stdout = program.stdout.clone();
     let result = match generation {
         Generation::Preview1(pre) => run_preview1(pre, active, program).await,
         Generation::V02(pre) => run_02(pre, active, &program).await,
         Generation::V03(pre) => run_03(pre, active, &program).await,
     };
-    match result {
-        Ok(code) => Ok(code),
+    // A component may end before what it wrote is out; its deadline holds until it is.
+    let finished = stdout.finish().await;
+    let code = match result {
+        Ok(code) => code,
         Err(error) => match error.downcast_ref::<I32Exit>() {
-            Some(exit) => Ok(exit.0.cast_unsigned()),
+            Some(exit) => exit.0.cast_unsigned(),
             None => {
                 active.meter.note_failed();
-                Err(error)
+                return Err(error);
             }
         },
+    };
+    match finished {
+        // It believes that all is well.
+        Err(error) if code == 0 => Err(NotWritten(error).into()),
+        _ => Ok(code),
     }
 }
 

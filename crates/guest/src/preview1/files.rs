@@ -1,196 +1,37 @@
-//! Functions on descriptors.
-//!
-//! A file's position is ours: reading and writing name theirs, so that one operation on another thread is all there is, and
-//! nothing is left half done when the program ends meanwhile.
+//! Functions on descriptors, but for reading and writing.
 
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, fallocate};
 use wasmtime::Caller;
 
 use crate::preview1::errno::{Errno, Failure};
 use crate::preview1::rights::Rights;
 use crate::preview1::stat::{FileStat, FileType, NewTimes};
-use crate::preview1::stdio::{self, Input, Output};
 use crate::preview1::table::{Descriptor, File, Flags, Handle, Kind};
-use crate::preview1::vectors::{MOVED_BYTES_MAX, Vectors, size};
-use crate::preview1::{off_thread, reach, table};
+use crate::preview1::vectors::size;
+use crate::preview1::{reach, table};
 use crate::state::State;
 
-pub(super) async fn read(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = reach(caller)?;
-    let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
-    let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
-    let read = match kind {
-        Kind::Input(input) => {
-            rights.demand(Rights::FD_READ)?;
-            match input {
-                Input::Bytes(bytes) => vectors.each_mut(&mut memory, |buffer| Ok(stdio::take(bytes, buffer)))?,
-                Input::Inherited(reader) => {
-                    let waits = !flags.contains(Flags::NONBLOCK);
-                    let bytes = if vectors.len == 0 { Bytes::new() } else { reader.read(vectors.len, waits).await? };
-                    vectors.scatter(&mut memory, &bytes)?;
-                    bytes.len()
-                }
-            }
-        }
-        Kind::File(file) => {
-            file.demand_readable(*rights, Rights::FD_READ)?;
-            let bytes = read_at(&file.handle, file.position, vectors.len).await?;
-            file.position += bytes.len() as u64;
-            vectors.scatter(&mut memory, &bytes)?;
-            bytes.len()
-        }
-        Kind::Directory(_) => return Err(Errno::Isdir.into()),
-        Kind::Output(_) => return Err(Errno::Badf.into()),
-    };
-    Ok(memory.write_u32(to, size(read)?)?)
-}
-
-pub(super) async fn pread(
-    caller: &mut Caller<'_, State>,
-    fd: u32,
-    iovs: u32,
-    count: u32,
-    offset: u64,
-    to: u32,
-) -> Result<(), Failure> {
-    let (mut memory, state) = reach(caller)?;
-    let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
-    let Descriptor { kind, rights, .. } = state.core().preview1.table.get(fd)?;
-    let file = match kind {
-        Kind::File(file) => file,
-        Kind::Input(_) => return Err(Errno::Spipe.into()),
-        Kind::Directory(_) => return Err(Errno::Isdir.into()),
-        Kind::Output(_) => return Err(Errno::Badf.into()),
-    };
-    file.demand_readable(*rights, Rights::FD_READ.or(Rights::FD_SEEK))?;
-    let bytes = read_at(&file.handle, position(offset)?, vectors.len).await?;
-    vectors.scatter(&mut memory, &bytes)?;
-    Ok(memory.write_u32(to, size(bytes.len())?)?)
-}
-
-pub(super) async fn write(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
-    let (mut memory, state) = reach(caller)?;
-    let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
-    let written = match kind {
-        Kind::Output(output) => {
-            rights.demand(Rights::FD_WRITE)?;
-            let vectors = Vectors::new(&memory, iovs, count, output.bytes_max())?;
-            match output {
-                Output::Captured(capture) => vectors.each_mut(&mut memory, |buffer| {
-                    capture.write(buffer).map_err(wasmtime::Error::from)?;
-                    Ok(buffer.len())
-                })?,
-                Output::Log(log) => vectors.each_mut(&mut memory, |buffer| {
-                    log.push(buffer);
-                    Ok(buffer.len())
-                })?,
-                Output::Inherited(_) if vectors.len == 0 => 0,
-                Output::Inherited(writer) => writer.write(vectors.gather(&mut memory)?).await?,
-            }
-        }
-        Kind::File(file) => {
-            file.demand_writable(*rights, Rights::FD_WRITE)?;
-            let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
-            let bytes = vectors.gather(&mut memory)?;
-            let (written, end) = write_at(&file.handle, bytes, file.position, flags.contains(Flags::APPEND)).await?;
-            file.position = end;
-            written
-        }
-        Kind::Directory(_) | Kind::Input(_) => return Err(Errno::Badf.into()),
-    };
-    Ok(memory.write_u32(to, size(written)?)?)
-}
-
-pub(super) async fn pwrite(
-    caller: &mut Caller<'_, State>,
-    fd: u32,
-    iovs: u32,
-    count: u32,
-    offset: u64,
-    to: u32,
-) -> Result<(), Failure> {
-    let (mut memory, state) = reach(caller)?;
-    let vectors = Vectors::new(&memory, iovs, count, MOVED_BYTES_MAX)?;
-    let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
-    let file = match kind {
-        Kind::File(file) => file,
-        Kind::Output(_) => return Err(Errno::Spipe.into()),
-        Kind::Directory(_) | Kind::Input(_) => return Err(Errno::Badf.into()),
-    };
-    file.demand_writable(*rights, Rights::FD_WRITE.or(Rights::FD_SEEK))?;
-    // As on Linux, a file that is appended to is appended to wherever the program points.
-    let bytes = vectors.gather(&mut memory)?;
-    let (written, _) = write_at(&file.handle, bytes, position(offset)?, flags.contains(Flags::APPEND)).await?;
-    Ok(memory.write_u32(to, size(written)?)?)
-}
-
-/// Reads up to `len` bytes.
-async fn read_at(handle: &Arc<Handle>, at: u64, len: usize) -> Result<Vec<u8>, Failure> {
-    if len == 0 {
-        return Ok(Vec::new());
-    }
-    let handle = Arc::clone(handle);
-    off_thread(move || {
-        let mut bytes = Vec::with_capacity(len);
-        rustix::io::retry_on_intr(|| rustix::io::pread(handle.file(), spare_capacity(&mut bytes), at))?;
-        Ok(bytes)
-    })
-    .await
-}
-
-/// Writes some of the bytes; returns how many, and where the next would go.
-async fn write_at(handle: &Arc<Handle>, bytes: Vec<u8>, at: u64, append: bool) -> Result<(usize, u64), Failure> {
-    if bytes.is_empty() {
-        return Ok((0, at));
-    }
-    let handle = Arc::clone(handle);
-    off_thread(move || {
-        let file = handle.file();
-        if append {
-            let written = append_to(file, &bytes)?;
-            Ok((written, file.metadata()?.len()))
-        } else {
-            let written = file.write_at(&bytes, at)?;
-            Ok((written, at + written as u64))
-        }
-    })
-    .await
-}
-
-/// Writes at the end, wherever that is by then.
-#[cfg(target_os = "linux")]
-fn append_to(file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
-    use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
-    Ok(retry_on_intr(|| pwritev2(file, &[io::IoSlice::new(bytes)], 0, ReadWriteFlags::APPEND))?)
-}
-
-/// Writes at the end. Two that do so at once may meet.
-#[cfg(not(target_os = "linux"))]
-fn append_to(file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
-    file.write_at(bytes, file.metadata()?.len())
-}
+/// Bytes that one call sets aside on the disk: one step, which nothing interrupts.
+const ALLOCATED_BYTES_MAX: u64 = 1 << 30;
 
 /// A position in a file, as the system counts.
-fn position(offset: u64) -> Result<u64, Failure> {
+pub(super) fn position(offset: u64) -> Result<u64, Failure> {
     if i64::try_from(offset).is_ok() { Ok(offset) } else { Err(Errno::Inval.into()) }
 }
 
 impl File {
-    fn demand_readable(&self, rights: Rights, needed: Rights) -> Result<(), Failure> {
+    pub(super) fn demand_readable(&self, rights: Rights, needed: Rights) -> Result<(), Failure> {
         if !self.readable {
             return Err(Errno::Badf.into());
         }
         rights.demand(needed)
     }
 
-    fn demand_writable(&self, rights: Rights, needed: Rights) -> Result<(), Failure> {
+    pub(super) fn demand_writable(&self, rights: Rights, needed: Rights) -> Result<(), Failure> {
         if !self.writable {
             return Err(Errno::Badf.into());
         }
@@ -320,7 +161,7 @@ pub(super) async fn filestat(caller: &mut Caller<'_, State>, fd: u32, to: u32) -
 /// What is known of something that is open.
 pub(super) async fn stat(handle: &Arc<Handle>) -> Result<FileStat, Failure> {
     let handle = Arc::clone(handle);
-    off_thread(move || FileStat::of_file(handle.file())).await
+    handle.steps().run(move || FileStat::of_file(handle.file())).await
 }
 
 pub(super) async fn set_size(caller: &mut Caller<'_, State>, fd: u32, size: u64) -> Result<(), Failure> {
@@ -332,7 +173,7 @@ pub(super) async fn set_size(caller: &mut Caller<'_, State>, fd: u32, size: u64)
     rights.demand(Rights::FD_FILESTAT_SET_SIZE)?;
     let handle = Arc::clone(&file.handle);
     let size = position(size)?;
-    off_thread(move || handle.file().set_len(size)).await
+    handle.steps().run(move || handle.file().set_len(size)).await
 }
 
 pub(super) async fn set_times(
@@ -346,7 +187,7 @@ pub(super) async fn set_times(
     let (handle, rights) = on_disk(table(caller).get(fd)?)?;
     rights.demand(Rights::FD_FILESTAT_SET_TIMES)?;
     handle.demand_writable()?;
-    off_thread(move || times.set(handle.file())).await
+    handle.steps().run(move || times.set(handle.file())).await
 }
 
 fn on_disk(descriptor: &Descriptor) -> Result<(Arc<Handle>, Rights), Failure> {
@@ -360,13 +201,13 @@ fn on_disk(descriptor: &Descriptor) -> Result<(Arc<Handle>, Rights), Failure> {
 pub(super) async fn sync(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
     let (handle, rights) = on_disk(table(caller).get(fd)?)?;
     rights.demand(Rights::FD_SYNC)?;
-    off_thread(move || handle.file().sync_all()).await
+    handle.steps().run(move || handle.file().sync_all()).await
 }
 
 pub(super) async fn datasync(caller: &mut Caller<'_, State>, fd: u32) -> Result<(), Failure> {
     let (handle, rights) = on_disk(table(caller).get(fd)?)?;
     rights.demand(Rights::FD_DATASYNC)?;
-    off_thread(move || handle.file().sync_data()).await
+    handle.steps().run(move || handle.file().sync_data()).await
 }
 
 pub(super) async fn allocate(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64) -> Result<(), Failure> {
@@ -376,9 +217,9 @@ pub(super) async fn allocate(caller: &mut Caller<'_, State>, fd: u32, offset: u6
         return Err(Errno::Inval.into());
     }
     let end = offset.checked_add(len).and_then(|end| i64::try_from(end).ok());
-    end.ok_or(Errno::Fbig)?;
+    end.filter(|_| len <= ALLOCATED_BYTES_MAX).ok_or(Errno::Fbig)?;
     let handle = Arc::clone(&file.handle);
-    off_thread(move || Ok(fallocate(handle.file(), FallocateFlags::empty(), offset, len)?)).await
+    handle.steps().run(move || Ok(fallocate(handle.file(), FallocateFlags::empty(), offset, len)?)).await
 }
 
 pub(super) async fn advise(caller: &mut Caller<'_, State>, fd: u32, offset: u64, len: u64, advice: u32) -> Result<(), Failure> {
@@ -388,7 +229,7 @@ pub(super) async fn advise(caller: &mut Caller<'_, State>, fd: u32, offset: u64,
         return Err(Errno::Inval.into());
     }
     let handle = Arc::clone(&file.handle);
-    off_thread(move || give_advice(handle.file(), offset, NonZeroU64::new(len), advice)).await
+    handle.steps().run(move || give_advice(handle.file(), offset, NonZeroU64::new(len), advice)).await
 }
 
 #[cfg(target_os = "linux")]

@@ -1,12 +1,12 @@
 //! The functions, one row each.
 //!
 //! A row says how the function is linked: `now` cannot wait; `files` waits only where there are files or streams of this
-//! process, and is a plain function elsewhere; `waits` may always.
+//! process, and is a plain function elsewhere; `waits` may always, as one does that writes much into the log.
 
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
 use crate::preview1::errno::{Errno, Failure, answer};
-use crate::preview1::{Io, MODULE, at_once, clock, files, paths, poll, random, readdir, sockets, strings};
+use crate::preview1::{Io, MODULE, at_once, clock, files, paths, poll, random, readdir, sockets, strings, transfer};
 use crate::state::State;
 
 /// Defines the function `name` of [`MODULE`], as a module imports it, if there is one. A wrong type is found when the module is
@@ -100,17 +100,17 @@ functions! {
     files fd_filestat_get(fd: u32, to: u32) = files::filestat;
     files fd_filestat_set_size(fd: u32, size: u64) = files::set_size;
     files fd_filestat_set_times(fd: u32, accessed: u64, modified: u64, flags: u32) = files::set_times;
-    files fd_pread(fd: u32, iovs: u32, count: u32, offset: u64, to: u32) = files::pread;
+    files fd_pread(fd: u32, iovs: u32, count: u32, offset: u64, to: u32) = transfer::pread;
     now fd_prestat_get(fd: u32, to: u32) = files::prestat;
     now fd_prestat_dir_name(fd: u32, to: u32, len: u32) = files::prestat_name;
-    files fd_pwrite(fd: u32, iovs: u32, count: u32, offset: u64, to: u32) = files::pwrite;
-    files fd_read(fd: u32, iovs: u32, count: u32, to: u32) = files::read;
+    files fd_pwrite(fd: u32, iovs: u32, count: u32, offset: u64, to: u32) = transfer::pwrite;
+    files fd_read(fd: u32, iovs: u32, count: u32, to: u32) = transfer::read;
     files fd_readdir(fd: u32, buffer: u32, len: u32, cookie: u64, to: u32) = readdir::readdir;
     now fd_renumber(from: u32, to: u32) = files::renumber;
     files fd_seek(fd: u32, offset: i64, whence: u32, to: u32) = files::seek;
     files fd_sync(fd: u32) = files::sync;
     now fd_tell(fd: u32, to: u32) = files::tell;
-    files fd_write(fd: u32, iovs: u32, count: u32, to: u32) = files::write;
+    waits fd_write(fd: u32, iovs: u32, count: u32, to: u32) = transfer::write;
     files path_create_directory(fd: u32, path: u32, len: u32) = paths::create_directory;
     files path_filestat_get(fd: u32, flags: u32, path: u32, len: u32, to: u32) = paths::filestat;
     files path_filestat_set_times(fd: u32, flags: u32, path: u32, len: u32, accessed: u64, modified: u64, times: u32)

@@ -2,9 +2,13 @@
 //!
 //! Goals in tension: a program that only touches memory — arguments, environment, standard streams that are buffers, clock,
 //! random numbers — must pay for nothing else, and one with directories must never block the thread it shares. So each function
-//! a module imports is linked by itself, and a module whose descriptors are all in memory gets functions that cannot wait. What
+//! a module imports is linked by itself, and a module whose descriptors are all in memory gets plain functions for files. What
 //! touches files is one asynchronous function: it does the disk's part on another thread, with buffers of its own that are
 //! bounded, since the program's word for a length is worth nothing.
+//!
+//! A few are asynchronous for every program: `poll_oneoff` and `sched_yield`, which wait, and `fd_write` and `random_get`, which
+//! may be long work. A plain function would hold its thread for all of it, or take less than it was given, which many programs do
+//! not notice. Where they need not wait they cost four nanoseconds more than plain ones: what is ready at once switches nothing.
 //!
 //! Paths are resolved by `cap-primitives`, beneath a directory and by the kernel where it can: what is swapped meanwhile leads
 //! nowhere else. `docs/preview1.md` says what programs get, and where it differs from wasmtime's.
@@ -23,15 +27,15 @@ mod stat;
 mod stdio;
 mod strings;
 mod table;
+mod transfer;
 mod vectors;
+mod work;
 
 use std::future::Future;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::task::JoinHandle;
 use wasmtime::{Caller, Extern};
 
 use crate::memory::Memory;
@@ -42,6 +46,7 @@ use crate::state::{Active, State};
 
 pub(crate) use crate::preview1::functions::define;
 pub(crate) use crate::preview1::table::{Places, Preopen, open_granted};
+pub(crate) use crate::preview1::work::Tenants;
 
 /// The module programs import.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -95,24 +100,6 @@ fn reach<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(Memory<'a>,
 /// The descriptors of the program that calls.
 fn table<'a>(caller: &'a mut Caller<'_, State>) -> &'a mut Table {
     &mut caller.data_mut().core().preview1.table
-}
-
-/// Does work that waits for a disk, on a thread for that. When the program is ended meanwhile, work that has not begun never
-/// does, and what has begun is finished by itself: one operation, of bounded size.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Failure> {
-    let mut job = Job(tokio::task::spawn_blocking(work));
-    match Pin::new(&mut job.0).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(Failure::Trap(wasmtime::format_err!("file work was lost: {error}"))),
-    }
-}
-
-struct Job<T>(JoinHandle<T>);
-
-impl<T> Drop for Job<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The result of a function that may wait for files, where there are none.

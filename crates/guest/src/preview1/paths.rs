@@ -17,11 +17,11 @@ use wasmtime::Caller;
 
 use crate::memory::Memory;
 use crate::preview1::errno::{Errno, Failure};
+use crate::preview1::reach;
 use crate::preview1::rights::Rights;
 use crate::preview1::stat::{FileStat, NewTime, NewTimes};
 use crate::preview1::table::{Descriptor, Directory, File, Flags, Handle, Kind};
 use crate::preview1::vectors::size;
-use crate::preview1::{off_thread, reach};
 use crate::state::State;
 
 /// Bytes of a path: as many as Linux takes.
@@ -153,9 +153,9 @@ pub(super) async fn open(
         handle.demand_writable()?;
     }
     inheriting.demand(request.inherited())?;
-    let writable = handle.writable;
-    let (file, is_directory) = off_thread(move || request.open(handle.file(), &path)).await?;
-    let handle = Arc::new(Handle::new(file, place, writable));
+    let (parent, steps) = (Arc::clone(&handle), handle.steps());
+    let (file, is_directory) = steps.run(move || request.open(parent.file(), &path)).await?;
+    let handle = Arc::new(handle.inner(file, place));
     let descriptor = if is_directory {
         let kind = Kind::Directory(Directory { handle, preopened: None, listing: None });
         Descriptor { kind, rights: Rights::DIRECTORY.and(inheriting), inheriting, flags: request.flags }
@@ -218,17 +218,17 @@ fn located_to_change(
 
 pub(super) async fn create_directory(caller: &mut Caller<'_, State>, fd: u32, path: u32, len: u32) -> Result<(), Failure> {
     let (handle, path) = located_to_change(caller, fd, Rights::PATH_CREATE_DIRECTORY, (path, len))?;
-    off_thread(move || beneath::create_dir(handle.file(), &path, &DirOptions::new())).await
+    handle.steps().run(move || beneath::create_dir(handle.file(), &path, &DirOptions::new())).await
 }
 
 pub(super) async fn remove_directory(caller: &mut Caller<'_, State>, fd: u32, path: u32, len: u32) -> Result<(), Failure> {
     let (handle, path) = located_to_change(caller, fd, Rights::PATH_REMOVE_DIRECTORY, (path, len))?;
-    off_thread(move || beneath::remove_dir(handle.file(), &path)).await
+    handle.steps().run(move || beneath::remove_dir(handle.file(), &path)).await
 }
 
 pub(super) async fn unlink_file(caller: &mut Caller<'_, State>, fd: u32, path: u32, len: u32) -> Result<(), Failure> {
     let (handle, path) = located_to_change(caller, fd, Rights::PATH_UNLINK_FILE, (path, len))?;
-    off_thread(move || beneath::remove_file(handle.file(), &path)).await
+    handle.steps().run(move || beneath::remove_file(handle.file(), &path)).await
 }
 
 pub(super) async fn filestat(
@@ -242,7 +242,7 @@ pub(super) async fn filestat(
     let follow = follow(lookup)?;
     let (mut memory, state) = reach(caller)?;
     let (handle, path) = located(&memory, state, fd, Rights::PATH_FILESTAT_GET, (path, len))?;
-    let metadata = off_thread(move || beneath::stat(handle.file(), &path, follow)).await?;
+    let metadata = handle.steps().run(move || beneath::stat(handle.file(), &path, follow)).await?;
     FileStat::of(&metadata).write(&mut memory, to)
 }
 
@@ -260,13 +260,15 @@ pub(super) async fn set_times(
     let follow = follow(lookup)?;
     let times = NewTimes::of(accessed, modified, flags)?;
     let (handle, path) = located_to_change(caller, fd, Rights::PATH_FILESTAT_SET_TIMES, (path, len))?;
-    off_thread(move || match follow {
-        FollowSymlinks::Yes => times.set(&open_for_times(handle.file(), &path)?),
-        FollowSymlinks::No => {
-            beneath::set_times_nofollow(handle.file(), &path, new_time(times.accessed), new_time(times.modified))
-        }
-    })
-    .await
+    handle
+        .steps()
+        .run(move || match follow {
+            FollowSymlinks::Yes => times.set(&open_for_times(handle.file(), &path)?),
+            FollowSymlinks::No => {
+                beneath::set_times_nofollow(handle.file(), &path, new_time(times.accessed), new_time(times.modified))
+            }
+        })
+        .await
 }
 
 /// Opens something to change its times, in whichever way it can be opened.
@@ -303,7 +305,7 @@ pub(super) async fn readlink(
     let (mut memory, state) = reach(caller)?;
     let (handle, path) = located(&memory, state, fd, Rights::PATH_READLINK, (path, len))?;
     memory.bytes(buffer, room)?;
-    let target = off_thread(move || beneath::read_link(handle.file(), &path)).await?;
+    let target = handle.steps().run(move || beneath::read_link(handle.file(), &path)).await?;
     let target = target.to_str().ok_or(Errno::Ilseq)?.as_bytes();
     let given = &target[..target.len().min(room as usize)];
     memory.write(buffer, given)?;
@@ -320,7 +322,7 @@ pub(super) async fn symlink(
 ) -> Result<(), Failure> {
     let target = read_path(&reach(caller)?.0, target, target_len)?;
     let (handle, path) = located_to_change(caller, fd, Rights::PATH_SYMLINK, (path, len))?;
-    off_thread(move || beneath::symlink(&target, handle.file(), &path)).await
+    handle.steps().run(move || beneath::symlink(&target, handle.file(), &path)).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "as many as preview 1 has")]
@@ -340,7 +342,7 @@ pub(super) async fn link(
     }
     let (from, old) = located_to_change(caller, from, Rights::PATH_LINK_SOURCE, (old, old_len))?;
     let (to, new) = located_to_change(caller, to, Rights::PATH_LINK_TARGET, (new, new_len))?;
-    off_thread(move || beneath::hard_link(from.file(), &old, to.file(), &new)).await
+    from.steps().run(move || beneath::hard_link(from.file(), &old, to.file(), &new)).await
 }
 
 pub(super) async fn rename(
@@ -352,7 +354,11 @@ pub(super) async fn rename(
     new: u32,
     new_len: u32,
 ) -> Result<(), Failure> {
-    let (from, old) = located_to_change(caller, from, Rights::PATH_RENAME_SOURCE, (old, old_len))?;
+    let (from, mut old) = located_to_change(caller, from, Rights::PATH_RENAME_SOURCE, (old, old_len))?;
     let (to, new) = located_to_change(caller, to, Rights::PATH_RENAME_TARGET, (new, new_len))?;
-    off_thread(move || beneath::rename(from.file(), &old, to.file(), &new)).await
+    // Only a directory can become what ends in a slash.
+    if new.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        old.push("");
+    }
+    from.steps().run(move || beneath::rename(from.file(), &old, to.file(), &new)).await
 }

@@ -3,9 +3,8 @@
 //! The system's stream stays open between calls: what it promises, programs get, and each entry that is there all the time
 //! comes exactly once, whatever is added and removed meanwhile. A cookie is the number of an entry in that stream, since
 //! programs keep cookies in 32 bits and the system's own need 64. One that is not where the stream stands is found by counting
-//! from the start.
+//! from the start, a step at a time.
 
-use std::collections::VecDeque;
 use std::fs::File as HostFile;
 use std::io;
 use std::sync::Arc;
@@ -14,14 +13,17 @@ use rustix::fs::Dir;
 use wasmtime::Caller;
 
 use crate::preview1::errno::{Errno, Failure};
+use crate::preview1::reach;
 use crate::preview1::rights::Rights;
 use crate::preview1::stat::{FileStat, FileType};
 use crate::preview1::table::{Place, Places};
-use crate::preview1::{off_thread, reach};
 use crate::state::State;
 
 /// Bytes of entries that are made at once, off the program's thread; its buffer may be larger.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// Entries that are passed at once on the way to a cookie, which is the program's word: a millisecond or so.
+const PASSED_MAX: usize = 4096;
 
 /// Bytes of an entry before its name.
 const HEAD_BYTES: usize = 24;
@@ -34,8 +36,17 @@ pub(super) struct Listing {
     inode: u64,
     /// The number of the entry that comes next.
     next: u64,
-    /// What was taken from the stream and not given out: an entry that did not fit.
-    ahead: VecDeque<Entry>,
+    /// An entry that was taken from the stream and not given out, since it did not fit.
+    ahead: Option<Entry>,
+}
+
+/// Where a cookie is.
+enum Way {
+    There,
+    /// Further on.
+    Long,
+    /// Behind the directory's end.
+    Beyond,
 }
 
 struct Entry {
@@ -59,6 +70,7 @@ pub(super) async fn readdir(
     let (mut at, mut room, mut cookie) = (buffer, len, cookie);
     while room > 0 {
         let (handle, places) = (Arc::clone(&directory.handle), Arc::clone(&places));
+        let steps = handle.steps();
         let listing = directory.listing.take();
         let work = move || {
             let mut listing = match listing {
@@ -71,9 +83,11 @@ pub(super) async fn readdir(
             let chunk = listing.chunk(cookie, room as usize)?;
             Ok(Ok((listing, chunk)))
         };
-        let (listing, chunk) = off_thread(work).await??;
-        cookie = listing.next;
+        let (listing, chunk) = steps.run(work).await??;
+        let next = listing.next;
         directory.listing = Some(listing);
+        let Some(chunk) = chunk else { continue };
+        cookie = next;
         memory.write(at, &chunk)?;
         let written = u32::try_from(chunk.len()).map_err(|_| Errno::Overflow)?;
         at += written;
@@ -92,16 +106,17 @@ impl Listing {
             Err(full) => return Ok(Err(full)),
         };
         let inode = FileStat::of_file(directory)?.inode();
-        Ok(Ok(Self { stream: Dir::read_from(directory)?, _place: place, inode, next: 0, ahead: VecDeque::new() }))
+        Ok(Ok(Self { stream: Dir::read_from(directory)?, _place: place, inode, next: 0, ahead: None }))
     }
 
     /// Entries from `cookie` on, as programs get them: up to [`CHUNK_BYTES`] or a little more, the last one cut off where `room`
-    /// ends. Fewer than both only at the directory's end.
-    fn chunk(&mut self, cookie: u64, room: usize) -> io::Result<Vec<u8>> {
+    /// ends. Fewer than both only at the directory's end. None if the way to `cookie` is longer than a step.
+    fn chunk(&mut self, cookie: u64, room: usize) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
-        self.go_to(cookie)?;
-        if self.next != cookie {
-            return Ok(bytes);
+        match self.go_to(cookie)? {
+            Way::There => {}
+            Way::Long => return Ok(None),
+            Way::Beyond => return Ok(Some(bytes)),
         }
         while bytes.len() < room.min(CHUNK_BYTES) {
             let Some(entry) = self.take()? else { break };
@@ -109,26 +124,33 @@ impl Listing {
             if bytes.len() > room {
                 bytes.truncate(room);
                 self.next -= 1;
-                self.ahead.push_front(entry);
+                self.ahead = Some(entry);
             }
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
-    fn go_to(&mut self, cookie: u64) -> io::Result<()> {
+    fn go_to(&mut self, cookie: u64) -> io::Result<Way> {
         if cookie < self.next {
             self.stream.rewind();
-            self.ahead.clear();
+            self.ahead = None;
             self.next = 0;
         }
-        while self.next < cookie && self.take()?.is_some() {}
-        Ok(())
+        for _ in 0..PASSED_MAX {
+            if self.next == cookie {
+                return Ok(Way::There);
+            }
+            if self.take()?.is_none() {
+                return Ok(Way::Beyond);
+            }
+        }
+        Ok(Way::Long)
     }
 
     /// The next entry. The one for the directory above says what it says for the directory itself: what is above is not the
     /// program's.
     fn take(&mut self) -> io::Result<Option<Entry>> {
-        let entry = match (self.ahead.pop_front(), self.next) {
+        let entry = match (self.ahead.take(), self.next) {
             (Some(entry), _) => Some(entry),
             (None, 0) => Some(Entry { inode: self.inode, ty: FileType::Directory, name: b".".to_vec() }),
             (None, 1) => Some(Entry { inode: self.inode, ty: FileType::Directory, name: b"..".to_vec() }),

@@ -1,25 +1,22 @@
 //! Standard streams: buffers, log lines, or this process's own.
 //!
-//! This process's own may block for as long as whoever is at the other end likes. They are read and written on threads of their
-//! own, not on those for files: a program that is ended while somebody holds its pipe must not hold up the end of this process.
+//! This process's own are read by wasmtime's thread for that, and written by [`terminal`](crate::terminal)'s.
 
-use std::io::{self, IsTerminal as _};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::io;
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use tokio::sync::oneshot;
-use wasmtime_wasi::cli::StdinStream as _;
+use wasmtime_wasi::cli::{IsTerminal as _, StdinStream as _};
 use wasmtime_wasi::p2::{InputStream, StreamError};
 
-use crate::logs::{LogStream, LogWriter, WRITE_BYTES};
+use crate::logs::{LogStream, LogWriter};
 use crate::preview1::errno::{Errno, Failure};
 use crate::preview1::rights::Rights;
 use crate::preview1::stat::FileType;
 use crate::preview1::table::{Descriptor, Flags, Kind};
-use crate::preview1::vectors::MOVED_BYTES_MAX;
 use crate::program::{Capture, Stdin, Stdout};
 use crate::state::Active;
+use crate::terminal::Writer;
 
 /// Where a program reads.
 pub(super) enum Input {
@@ -44,7 +41,7 @@ pub(super) fn descriptors(stdin: Stdin, stdout: Stdout, active: &Arc<Active>) ->
     let (stdout, stderr) = match stdout {
         Stdout::Log => (log("stdout"), log("stderr")),
         Stdout::Captured(capture) => (Output::Captured(capture), log("stderr")),
-        Stdout::Inherited => (Output::Inherited(Writer::new(Standard::Output)), Output::Inherited(Writer::new(Standard::Error))),
+        Stdout::Inherited { out, err } => (Output::Inherited(out), Output::Inherited(err)),
     };
     let stream = |kind, right: Rights| {
         let rights = Rights::STREAM.or(right);
@@ -60,7 +57,7 @@ pub(super) fn descriptors(stdin: Stdin, stdout: Stdout, active: &Arc<Active>) ->
 impl Input {
     pub(super) fn file_type(&self) -> FileType {
         match self {
-            Self::Inherited(_) if io::stdin().is_terminal() => FileType::CharacterDevice,
+            Self::Inherited(_) if io::IsTerminal::is_terminal(&io::stdin()) => FileType::CharacterDevice,
             Self::Bytes(_) | Self::Inherited(_) => FileType::Unknown,
         }
     }
@@ -69,16 +66,8 @@ impl Input {
 impl Output {
     pub(super) fn file_type(&self) -> FileType {
         match self {
-            Self::Inherited(writer) if writer.standard.is_terminal() => FileType::CharacterDevice,
+            Self::Inherited(writer) if writer.is_terminal() => FileType::CharacterDevice,
             Self::Log(_) | Self::Captured(_) | Self::Inherited(_) => FileType::Unknown,
-        }
-    }
-
-    /// How many bytes one call may write. Each byte of a log may be a line, and lines are written without looking at the clock.
-    pub(super) fn bytes_max(&self) -> usize {
-        match self {
-            Self::Log(_) => WRITE_BYTES,
-            Self::Captured(_) | Self::Inherited(_) => MOVED_BYTES_MAX,
         }
     }
 }
@@ -118,70 +107,5 @@ impl Reader {
                 Err(StreamError::Trap(error)) => return Err(Failure::Trap(error)),
             }
         }
-    }
-}
-
-/// One of this process's own streams.
-#[derive(Clone, Copy, Debug)]
-enum Standard {
-    Output,
-    Error,
-}
-
-impl Standard {
-    fn is_terminal(self) -> bool {
-        match self {
-            Self::Output => io::stdout().is_terminal(),
-            Self::Error => io::stderr().is_terminal(),
-        }
-    }
-
-    fn write(self, bytes: &[u8]) -> rustix::io::Result<usize> {
-        rustix::io::retry_on_intr(|| match self {
-            Self::Output => rustix::io::write(io::stdout(), bytes),
-            Self::Error => rustix::io::write(io::stderr(), bytes),
-        })
-    }
-}
-
-/// Writes to one of this process's own streams, unbuffered.
-pub(super) struct Writer {
-    standard: Standard,
-    /// The thread that writes, once there was something to write. It ends with this.
-    thread: Option<mpsc::Sender<Written>>,
-}
-
-/// Bytes to write, and who waits for what became of them.
-struct Written {
-    bytes: Vec<u8>,
-    result: oneshot::Sender<rustix::io::Result<usize>>,
-}
-
-impl Writer {
-    fn new(standard: Standard) -> Self {
-        Self { standard, thread: None }
-    }
-
-    /// Writes some of the bytes; returns how many.
-    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<usize, Failure> {
-        let (result, written) = oneshot::channel();
-        let lost = |_| Failure::Errno(Errno::Io);
-        self.thread()?.send(Written { bytes, result }).map_err(|_| Errno::Io)?;
-        Ok(written.await.map_err(lost)??)
-    }
-
-    fn thread(&mut self) -> Result<&mpsc::Sender<Written>, Failure> {
-        if self.thread.is_none() {
-            let (sender, jobs) = mpsc::channel::<Written>();
-            let standard = self.standard;
-            thread::Builder::new().name("fornax-stdio".into()).spawn(move || {
-                for Written { bytes, result } in jobs {
-                    // A program that was ended meanwhile does not ask.
-                    let _ = result.send(standard.write(&bytes));
-                }
-            })?;
-            self.thread = Some(sender);
-        }
-        self.thread.as_ref().ok_or(Errno::Io.into())
     }
 }

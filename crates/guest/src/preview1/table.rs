@@ -13,6 +13,7 @@ use crate::preview1::errno::{Errno, Failure};
 use crate::preview1::readdir::Listing;
 use crate::preview1::rights::Rights;
 use crate::preview1::stdio::{Input, Output};
+use crate::preview1::work::Steps;
 use crate::runtime::Directory as Granted;
 
 /// Descriptors one program may have open: enough for what programs do, few enough that a program that forgets to close
@@ -83,11 +84,19 @@ pub(crate) struct Handle {
     open: Option<(HostFile, Option<Place>)>,
     /// Whether it lies in a directory that was granted for writing.
     pub(super) writable: bool,
+    /// Who does what waits for the disk.
+    steps: Steps,
 }
 
 impl Handle {
-    pub(super) fn new(file: HostFile, place: Place, writable: bool) -> Self {
-        Self { open: Some((file, Some(place))), writable }
+    /// What was opened in this directory.
+    pub(super) fn inner(&self, file: HostFile, place: Place) -> Self {
+        Self { open: Some((file, Some(place))), writable: self.writable, steps: self.steps.clone() }
+    }
+
+    /// Its tenant's turns to wait for the disk.
+    pub(super) fn steps(&self) -> Steps {
+        self.steps.clone()
     }
 
     pub(super) fn file(&self) -> &HostFile {
@@ -104,9 +113,7 @@ impl Drop for Handle {
     /// Closing a file that was written may write it out, and that waits for the disk.
     fn drop(&mut self) {
         let Some(open) = self.open.take().filter(|_| self.writable) else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || drop(open));
-        }
+        self.steps.clone().drop_later(open);
     }
 }
 
@@ -152,13 +159,13 @@ pub(crate) struct Preopen {
 }
 
 /// Opens what a module is granted.
-pub(crate) fn open_granted(directories: &[Granted]) -> Result<Vec<Preopen>, Error> {
+pub(crate) fn open_granted(directories: &[Granted], steps: &Steps) -> Result<Vec<Preopen>, Error> {
     let open = |granted: &Granted| {
         let file = open_directory(&granted.host).map_err(|error| {
             Error::new(ErrorKind::Unprocessable, format!("the directory for `{}` cannot be opened: {error}", granted.guest))
                 .internal(granted.host.display().to_string())
         })?;
-        let handle = Handle { open: Some((file, None)), writable: granted.writable };
+        let handle = Handle { open: Some((file, None)), writable: granted.writable, steps: steps.clone() };
         Ok(Preopen { name: granted.guest.as_str().into(), handle: Arc::new(handle) })
     };
     directories.iter().map(open).collect()

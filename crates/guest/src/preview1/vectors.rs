@@ -1,8 +1,8 @@
 //! Lists of buffers, as `fd_read` and its like are given.
 //!
 //! Both the list and what it says are the program's word: a list may be long, its buffers may overlap or lie outside, and their
-//! sum may be more than there is memory. So the list is bounded, each buffer is checked, and one call moves a bounded number
-//! of bytes; that it moved fewer is something programs must expect anyway.
+//! sum may be more than there is memory. So the list is bounded, each buffer is checked, and the host holds a bounded number of
+//! bytes at once. A read may be short, as programs expect; a write is done in pieces, since many do not.
 
 use crate::memory::Memory;
 use crate::preview1::errno::{Errno, Failure};
@@ -10,8 +10,11 @@ use crate::preview1::errno::{Errno, Failure};
 /// Buffers in one list, as in Linux.
 const VECTORS_MAX: u32 = 1024;
 
-/// Bytes one call moves: what the host holds for it meanwhile.
+/// Bytes the host holds for one call: what it reads, or a piece of what it writes.
 pub(super) const MOVED_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes one call writes: as many as it can say it did.
+pub(super) const WRITTEN_BYTES_MAX: usize = u32::MAX as usize;
 
 /// A list of buffers in a program's memory.
 #[derive(Clone, Copy)]
@@ -57,13 +60,20 @@ impl Vectors {
         Ok(moved)
     }
 
-    /// Copies the buffers.
-    pub(super) fn gather(self, memory: &mut Memory<'_>) -> Result<Vec<u8>, Failure> {
-        let mut bytes = Vec::with_capacity(self.len);
-        self.each_mut(memory, |buffer| {
-            bytes.extend_from_slice(buffer);
-            Ok(buffer.len())
-        })?;
+    /// Copies what the buffers have from byte `from` on, up to `bytes_max`.
+    pub(super) fn gather(self, memory: &Memory<'_>, from: usize, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+        let room = self.len.saturating_sub(from).min(bytes_max);
+        let (mut bytes, mut skip) = (Vec::with_capacity(room), from);
+        for index in 0..self.count {
+            let (at, len) = self.get(memory, index)?;
+            let buffer = memory.bytes(at, len)?;
+            let rest = &buffer[skip.min(buffer.len())..];
+            skip = skip.saturating_sub(buffer.len());
+            bytes.extend_from_slice(&rest[..rest.len().min(room - bytes.len())]);
+            if bytes.len() == room {
+                break;
+            }
+        }
         Ok(bytes)
     }
 
@@ -109,9 +119,12 @@ mod tests {
         assert_eq!(vectors.len, 6);
         vectors.scatter(&mut memory, b"abcdefgh").expect("room");
         assert_eq!((memory.bytes(32, 4).expect("room"), memory.bytes(48, 4).expect("room")), (&b"abc\0"[..], &b"def\0"[..]));
-        assert_eq!(vectors.gather(&mut memory).expect("room"), b"abcdef");
+        assert_eq!(vectors.gather(&memory, 0, 100).expect("room"), b"abcdef");
+        for (from, bytes_max, expected) in [(0, 2, "ab"), (2, 2, "cd"), (3, 9, "def"), (5, 1, "f"), (6, 9, ""), (9, 9, "")] {
+            assert_eq!(vectors.gather(&memory, from, bytes_max).expect("room"), expected.as_bytes(), "{bytes_max} from {from}");
+        }
         vectors.scatter(&mut memory, b"x").expect("room");
-        assert_eq!(vectors.gather(&mut memory).expect("room"), b"xbcdef", "a short read fills what it has");
+        assert_eq!(vectors.gather(&memory, 0, 100).expect("room"), b"xbcdef", "a short read fills what it has");
     }
 
     #[test]
@@ -137,6 +150,6 @@ mod tests {
         list(&mut memory, &[(0, 1 << 16); 1024]);
         assert_eq!(Vectors::new(&memory, 0, 1024, MOVED_BYTES_MAX).err().map(|_| ()), None);
         let vectors = Vectors::new(&memory, 0, 1024, MOVED_BYTES_MAX).expect("good buffers");
-        assert_eq!(vectors.gather(&mut memory).expect("bounded").len(), MOVED_BYTES_MAX);
+        assert_eq!(vectors.gather(&memory, 0, usize::MAX).expect("bounded").len(), MOVED_BYTES_MAX);
     }
 }

@@ -97,7 +97,13 @@ const DIFFERENCES: &[(&str, &[Difference])] = &[
     ("At most 1,024 buffers at once, as on Linux.", &[("preview1-stdio", "1025 buffers", "INVAL", "()")]),
     (
         "All buffers of a list are used; theirs only the first that is not empty.",
-        &[("c-files", "writev", "3", "1"), ("c-files", "position", "10", "8")],
+        &[
+            ("c-files", "writev", "3", "1"),
+            ("c-files", "position", "10", "8"),
+            ("preview1-files", "pread into two", "(6, \"345678\")", "(4, \"3456\")"),
+            ("preview1-files", "pwrite from two", "3", "1"),
+            ("preview1-files", "after that", "\"0abc456789\"", "\"0a23456789\""),
+        ],
     ),
     (
         "What is there all the time is listed once, whatever is removed meanwhile; theirs counts anew in what is left.",
@@ -127,6 +133,10 @@ const DIFFERENCES: &[(&str, &[Difference])] = &[
             ("preview1-rights", "make below", "NOTCAPABLE", "()"),
             ("preview1-rights", "give up opening", "()", "NOTSUP"),
             ("preview1-rights", "open below", "NOTCAPABLE", "()"),
+            ("preview1-names", "hand on no size", "()", "NOTSUP"),
+            ("preview1-names", "give up emptying", "()", "NOTSUP"),
+            ("preview1-names", "empty", "NOTCAPABLE", "()"),
+            ("preview1-names", "size", "5", "0"),
         ],
     ),
 ];
@@ -174,6 +184,11 @@ async fn compare(program: &str, args: &[&str], stdin: &'static str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paths_are_as_in_wasmtime() {
     compare("preview1-paths", &[], "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_as_in_wasmtime() {
+    compare("preview1-names", &[], "").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

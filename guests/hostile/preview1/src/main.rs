@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use preview1::raw::{self, Iovec};
 use preview1::{
-    Answer, FOLLOW, Wait, create, link, mkdir, number, oflags, open, open_to_read, poll, put, readlink, rename, rights, rmdir,
-    set_times_at, show, stat_at, symlink, text_of, tried, unlink,
+    Answer, FOLLOW, Wait, create, link, mkdir, number, oflags, open, open_to_read, poll, put, readdir, readlink, rename, rights,
+    rmdir, set_times_at, show, stat_at, symlink, text_of, tried, unlink,
 };
 
 const RW: u32 = 3;
@@ -16,7 +16,10 @@ fn main() {
         "sleep" => tried("slept", poll(&[Wait::Clock(1, 3_600_000_000_000, false)])),
         "random" => random(),
         "lengths" => lengths(),
-        "flood" => flood(),
+        "flood-log" => flood(2),
+        "flood-file" => flood(create(RW, "made").expect("a file")),
+        "read" => read_all(),
+        "far" => far(),
         "pipes" => pipes(),
         "swap" => swap(),
         "keep" => keep(),
@@ -100,21 +103,46 @@ fn show_next() {
     show("next descriptor", open_to_read(RW, "file"));
 }
 
-/// A list of buffers that are all the same large one: much more than there is memory, in one call.
-fn flood() {
-    let mut bytes = vec![b'\n'; 16 << 20];
+/// Buffers that are more together than anyone could hold: the same one over and over.
+fn overlapping() -> (Vec<u8>, Vec<Iovec>) {
+    let mut bytes = vec![b'\n'; 3 << 20];
     let iovs = vec![Iovec { at: bytes.as_mut_ptr(), len: bytes.len() }; 1024];
+    (bytes, iovs)
+}
+
+/// Three gigabytes of line feeds, again and again.
+fn flood(fd: u32) {
+    let (_bytes, iovs) = overlapping();
     let mut to = 0_usize;
-    // SAFETY: the buffers overlap, and are only read.
-    let errno = unsafe { raw::fd_write(2, iovs.as_ptr(), iovs.len(), &raw mut to) };
-    println!("stderr: {:?}, little: {}", number(errno), to < 1 << 20);
+    loop {
+        // SAFETY: the buffers overlap, and are only read.
+        unsafe { raw::fd_write(fd, iovs.as_ptr(), iovs.len(), &raw mut to) };
+    }
+}
+
+/// As much as a file has, and more.
+fn read_all() {
+    let (bytes, iovs) = overlapping();
     let fd = create(RW, "made").expect("a file");
-    // SAFETY: as above.
-    let errno = unsafe { raw::fd_write(fd, iovs.as_ptr(), iovs.len(), &raw mut to) };
-    println!("file: {:?}, little: {}", number(errno), to <= 1 << 20);
+    let mut to = 0_usize;
     // SAFETY: the buffers overlap; what they hold afterwards is bytes, whatever they are.
-    let errno = unsafe { raw::fd_pread(fd, iovs.as_ptr(), iovs.len(), 0, &raw mut to) };
-    println!("read: {:?}, little: {}", number(errno), to <= 1 << 20);
+    let errno = unsafe {
+        raw::fd_write(fd, iovs.as_ptr(), 1, &raw mut to);
+        raw::fd_pread(fd, iovs.as_ptr(), iovs.len(), 0, &raw mut to)
+    };
+    println!("read: {:?}, little: {}", number(errno), to <= 1 << 20 && bytes.iter().all(|byte| *byte == b'\n'));
+}
+
+/// Cookies behind the directory's end and far into it, and more of a file than there is disk.
+fn far() {
+    let many = open_to_read(RW, "many").expect("a directory");
+    let mut buffer = [0; 4096];
+    for cookie in [u64::MAX, 10_002, 10_001, 4_500, 0, 10_003] {
+        show(&format!("from {cookie}"), readdir(many, &mut buffer, cookie).map(|used| used > 0));
+    }
+    let fd = create(RW, "made").expect("a file");
+    // SAFETY: no memory is touched.
+    show("allocate", number(unsafe { raw::fd_allocate(fd, 0, 1 << 40) }));
 }
 
 /// What is neither file nor directory.

@@ -55,6 +55,15 @@ fn anywhere() {
     show("pread over the end", pread(fd, &mut [&mut bytes], 8).map(|len| (len, bytes)));
     show("pread behind the end", pread(fd, &mut [&mut bytes], 80));
     show("pread at the largest position", pread(fd, &mut [&mut bytes], u64::MAX));
+    let mut more = [0; 2];
+    let both = pread(fd, &mut [&mut bytes, &mut more], 3).map(|len| {
+        let all = [&bytes[..], &more[..]].concat();
+        (len, String::from_utf8_lossy(&all[..len]).into_owned())
+    });
+    show("pread into two", both);
+    show("pwrite from two", pwrite(fd, &[b"a", b"bc"], 1));
+    show("after that", text_of(RW, "made"));
+    show("back again", pwrite(fd, &[b"123"], 1));
     show("pwrite", pwrite(fd, &[b"ab"], 2));
     show("pwrite over the end", pwrite(fd, &[b"cdef"], 8));
     show("pwrite at the largest position", pwrite(fd, &[b"x"], u64::MAX));

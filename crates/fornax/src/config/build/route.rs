@@ -83,7 +83,12 @@ impl Build<'_> {
         } else if let Some(targets) = &raw.modules {
             Ok(Target::Modules(self.weighted(targets, tenant, known)?))
         } else if let Some(links) = &raw.chain {
-            let limits = raw.limits.as_ref().map(|limits| self.limits(limits.get_ref())).transpose()?.unwrap_or_default();
+            let said = raw.limits.as_ref().map(Spanned::get_ref);
+            let mut limits = said.map(|limits| self.limits(limits)).transpose()?.unwrap_or_default();
+            if said.is_none_or(|limits| limits.memory.is_none()) {
+                // Each step has what its module has.
+                limits.memory_bytes = u64::MAX;
+            }
             Ok(Target::Chain(Chain { links: self.links(links, tenant, known)?, limits }))
         } else if let Some(text) = &raw.files {
             Ok(Target::Files(self.files(text, path)?))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use base::{About, PageKind, Pattern, TenantLimits};
+use base::{About, Entry, PageKind, Pattern, TenantLimits};
 
 use super::{Checked, ENV_ENTRIES_MAX, absolute, default_app, page_route, route_to_all, safe_name, too_many_entries};
 use crate::config::{ARTIFACT_EXTENSION, Config, ConfigError, DEFAULT_TENANT, Module, Route, Server, SingleOptions};
@@ -30,19 +30,33 @@ pub(in crate::config) fn folder(folder: &Path, options: SingleOptions) -> Checke
         });
     }
     let app = default_app(&absolute(&folder.join("fornax.toml"))?);
+    let offers: Vec<_> = files.iter().map(|file| offers(file)).collect();
+    // What the flags say is for whom it fits; where it fits nobody, publishing says why.
+    let entry_fits = |offer: &[Entry]| options.entry.is_some_and(|entry| offer.contains(&entry));
+    let codec_fits = |offer: &[Entry]| {
+        let entry = options.codec.as_deref().and_then(guest::entry_of_codec);
+        entry.is_some_and(|entry| offer.contains(&entry) && (!offer.contains(&Entry::Http) || options.entry == Some(entry)))
+    };
+    let [entry_fits_one, codec_fits_one] = [offers.iter().any(|o| entry_fits(o)), offers.iter().any(|o| codec_fits(o))];
     let (mut modules, mut routes) = (Vec::<Module>::new(), Vec::new());
-    for file in files {
-        let name = safe_name(&stem(&file), "module");
-        let module = one_of(&app, &file, &name, &options)?;
+    for (file, offer) in files.iter().zip(&offers) {
+        let name = safe_name(&stem(file), "module");
+        let mut module = one_of(&app, file, &name, &options)?;
+        module.entry = module.entry.filter(|_| entry_fits(offer) || !entry_fits_one);
+        module.codec = module.codec.filter(|_| codec_fits(offer) || !codec_fits_one);
+        module.may_lack_codec = true;
         if let Some(other) = modules.iter().find(|other| other.name == name) {
             let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let (other, this) = (file_name(&other.source), file_name(&file));
+            let (other, this) = (file_name(&other.source), file_name(file));
             let error = ConfigError::new(format!("the files `{other}` and `{this}` would both be the module `{name}`"));
             return Err(error.hint("rename one of them"));
         }
         let path = Pattern::parse(&format!("/{name}/*")).expect("a name is a segment");
-        let about = About { description: format!("{name}.wasm"), ..About::default() };
-        routes.push(Route { path, about, ..route_to_all(&module) });
+        let mut description = format!("{name}.wasm");
+        if module.codec.is_none() && (offer == &[Entry::Run] || module.entry == Some(Entry::Run)) {
+            description.push_str(", a program: it answers when the server is started with --codec wasio, cgi or ignis");
+        }
+        routes.push(Route { path, about: About { description, ..About::default() }, ..route_to_all(&module) });
         modules.push(module);
     }
     routes.push(page_route("/", PageKind::Index));
@@ -53,6 +67,12 @@ pub(in crate::config) fn folder(folder: &Path, options: SingleOptions) -> Checke
 fn is_artifact(path: &Path) -> bool {
     let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     !is_hidden && path.extension().is_some_and(|extension| extension == ARTIFACT_EXTENSION) && path.is_file()
+}
+
+/// The entries of an artifact; none of one that cannot be read, which is said when it is published.
+fn offers(file: &Path) -> Vec<Entry> {
+    let artifact = registry::read_artifact(file, registry::ARTIFACT_BYTES_MAX);
+    artifact.and_then(|artifact| guest::entries(&artifact)).unwrap_or_default()
 }
 
 fn stem(file: &Path) -> String {
@@ -86,6 +106,8 @@ fn one_of(app: &str, file: &Path, name: &str, options: &SingleOptions) -> Checke
         codec: options.codec.clone(),
         input_at_zero: false,
         terminal: options.terminal,
+        may_lack_codec: false,
+        loaded: false,
         limits: options.limits.clone(),
         env: env.into_iter().collect(),
         args: options.args.clone(),

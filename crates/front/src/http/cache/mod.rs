@@ -2,35 +2,37 @@
 //!
 //! Goals in tension: a crowd that asks for one thing shall cause one call, and nobody shall wait for what will not come. So
 //! who asks first fills and the others wait, each for its own time; and when it turns out that the answer cannot be stored,
-//! all of them are let go at once, and for a moment nobody waits at that address. A body is taken whole before any of it
-//! is sent, since a slow client must not keep the others waiting; one that takes too long, or is too large, is passed on as
-//! it comes.
+//! all of them are let go at once, and for a moment nobody waits at that address. What may be stored there is stored all the
+//! same: who gets an answer of his own must not cost the others theirs. A body is taken whole before any of it is sent,
+//! since a slow client must not keep the others waiting; one that takes too long, or is too large, is passed on as it comes.
+//!
+//! A request that may change something removes what is stored of its address, and what is on its way there is not stored.
 //!
 //! | task | file |
 //! | --- | --- |
 //! | what HTTP allows | `rules.rs` |
 //! | what is kept, and what goes first | `store.rs` |
+//! | a body as a whole, or as it comes | `collect.rs` |
 
+mod collect;
 mod rules;
 mod store;
 
-use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use base::{Body, BodyError, ModuleVersion, strip_hop_by_hop};
-use bytes::{Bytes, BytesMut};
+use base::{Body, BodyError, ModuleVersion, Route, Target, strip_hop_by_hop};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as HttpBody;
 use tokio::sync::watch;
 
-use crate::http::cache::rules::{Freshness, Wish};
-use crate::http::cache::store::{Known, Store, Stored};
+use crate::http::cache::collect::{Collected, collect};
+use crate::http::cache::rules::Wish;
+use crate::http::cache::store::{Known, Store, Stored, Varies};
 use crate::http::conditions::{self, Validators, Verdict};
 
 pub use crate::http::cache::store::CacheOptions;
@@ -38,9 +40,6 @@ pub use crate::http::cache::store::CacheOptions;
 /// How long after an answer that could not be stored nobody waits for the next: short against what a changed module may want
 /// stored, long against a crowd.
 const PASS: Duration = Duration::from_secs(10);
-
-/// How long a body may take to be complete. A client of a route with a cache sees no byte before.
-const FILL: Duration = Duration::from_secs(2);
 
 /// What a 304 has of the fields it stands for (RFC 9110, 15.4.5).
 const NOT_MODIFIED_FIELDS: [HeaderName; 7] = [
@@ -57,18 +56,30 @@ const NOT_MODIFIED_FIELDS: [HeaderName; 7] = [
 #[derive(Debug)]
 pub(crate) struct Cache {
     store: Store,
-    /// Keys that somebody fills. The value turns true when who waits shall ask for itself; it closes when who waits shall
-    /// look again.
-    fills: Mutex<HashMap<Arc<[u8]>, watch::Receiver<bool>>>,
+    fills: Mutex<Fills>,
 }
+
+/// Who is about to bring an answer.
+#[derive(Debug, Default)]
+struct Fills {
+    /// Counts fills.
+    last: u64,
+    /// Those whose answer may be stored, each with its address.
+    open: HashMap<u64, Arc<[u8]>>,
+    /// Keys at which others wait, and for whom. The value turns true when who waits shall ask for itself; it closes when who
+    /// waits shall look again.
+    awaited: HashMap<Arc<[u8]>, (u64, watch::Receiver<bool>)>,
+}
+
+/// Tenant, module, version, scheme, authority, path and query, as one key.
+pub(crate) type Address = Arc<[u8]>;
 
 /// A request that a stored answer may do for.
 pub(crate) struct Ask {
     wish: Wish,
     method: Method,
     headers: HeaderMap,
-    /// Tenant, module, version, scheme, authority, path and query.
-    key: Vec<u8>,
+    key: Address,
     module: Arc<ModuleVersion>,
 }
 
@@ -102,7 +113,7 @@ impl Ask {
 }
 
 /// Every part with its length in front: no two addresses have one key.
-fn key<B>(request: &Request<B>, scheme: &Scheme, module: &ModuleVersion) -> Option<Vec<u8>> {
+fn key<B>(request: &Request<B>, scheme: &Scheme, module: &ModuleVersion) -> Option<Address> {
     let authority = request.headers().get(header::HOST)?.as_bytes().to_ascii_lowercase();
     let mut key = Vec::with_capacity(256);
     for part in [
@@ -117,7 +128,15 @@ fn key<B>(request: &Request<B>, scheme: &Scheme, module: &ModuleVersion) -> Opti
     ] {
         push(&mut key, part);
     }
-    Some(key)
+    Some(key.into())
+}
+
+/// Where answers to a GET of what this request is about would be stored, of every module that `route` leads to.
+pub(crate) fn addresses<B>(request: &Request<B>, scheme: &Scheme, route: &Route) -> Vec<Address> {
+    match &route.target {
+        Target::Modules(choices) => choices.iter().filter_map(|choice| key(request, scheme, &choice.module)).collect(),
+        Target::Files(_) | Target::Page(_) => Vec::new(),
+    }
 }
 
 fn push(key: &mut Vec<u8>, part: &[u8]) {
@@ -126,9 +145,10 @@ fn push(key: &mut Vec<u8>, part: &[u8]) {
 }
 
 /// The key of the answer for these values of the fields that it depends on.
-fn key_of_variant(key: &[u8], names: &[HeaderName], headers: &HeaderMap) -> Vec<u8> {
+fn key_of_variant(key: &[u8], varies: &Varies, headers: &HeaderMap) -> Address {
     let mut key = key.to_vec();
-    for name in names {
+    push(&mut key, &varies.number.to_be_bytes());
+    for name in varies.names.iter() {
         push(&mut key, name.as_str().as_bytes());
         let values = headers.get_all(name);
         key.extend_from_slice(&(values.iter().count() as u64).to_be_bytes());
@@ -136,7 +156,7 @@ fn key_of_variant(key: &[u8], names: &[HeaderName], headers: &HeaderMap) -> Vec<
             push(&mut key, value.as_bytes());
         }
     }
-    key
+    key.into()
 }
 
 impl Cache {
@@ -149,49 +169,70 @@ impl Cache {
         self.look(ask).unwrap_or_else(|_| self.fill_or_wait(ask))
     }
 
-    /// What is known, or the key under which nothing is.
-    fn look(&self, ask: &Ask) -> Result<Found, Vec<u8>> {
+    /// What is known, or the key under which nothing is, and whether others shall wait for what will be.
+    fn look(&self, ask: &Ask) -> Result<Found, (Address, bool)> {
         let now = Instant::now();
-        let mut key = ask.key.clone();
+        let mut key = Arc::clone(&ask.key);
         let mut known = self.store.get(&key, &ask.module, now);
-        if let Some(Known::Varies(names)) = &known {
-            key = key_of_variant(&key, names, &ask.headers);
+        if let Some(Known::Varies(varies)) = &known {
+            key = key_of_variant(&key, varies, &ask.headers);
             known = self.store.get(&key, &ask.module, now);
         }
         match known {
             Some(Known::Answer(stored)) if stored.will_do(ask.wish, now) => Ok(Found::Answer(stored.response(ask, now))),
-            Some(Known::Pass) => Ok(Found::Pass),
+            Some(Known::Stream) => Ok(Found::Pass),
             _ if ask.method == Method::HEAD => Ok(Found::Pass),
-            _ => Err(key),
+            Some(Known::Pass) => Err((key, false)),
+            _ => Err((key, true)),
         }
     }
 
     fn fill_or_wait(self: &Arc<Self>, ask: &Ask) -> Found {
-        let mut fills = self.fills.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fills = self.fills();
         // Once more, since the answer may have come in between; no fill ends while the lock is held.
-        let key: Arc<[u8]> = match self.look(ask) {
+        let (key, awaited) = match self.look(ask) {
             Ok(found) => return found,
-            Err(key) => key.into(),
+            Err(nothing) => nothing,
         };
-        if let Some(fill) = fills.get(&key) {
+        // One that is not open any more brings an answer from before a change.
+        if let Some((_, fill)) = fills.awaited.get(&key).filter(|(number, _)| awaited && fills.open.contains_key(number)) {
             return Found::Wait(fill.clone());
         }
+        fills.last += 1;
+        let number = fills.last;
         let (go, waiting) = watch::channel(false);
-        fills.insert(Arc::clone(&key), waiting);
+        if awaited {
+            fills.awaited.insert(Arc::clone(&key), (number, waiting));
+        }
+        fills.open.insert(number, Arc::clone(&ask.key));
         Found::Fill(Fill {
+            number,
             filled: key,
-            key: ask.key.clone(),
+            key: Arc::clone(&ask.key),
             headers: ask.headers.clone(),
             module: Arc::clone(&ask.module),
             cache: Arc::clone(self),
             go,
         })
     }
+
+    /// Forgets what is known of an address, and what will be known of it by answers that are on their way: whatever they say
+    /// may be from before the change.
+    pub(crate) fn remove(&self, address: &Address) {
+        let mut fills = self.fills();
+        // As many as calls are in flight at most, and few as a rule: those that found nothing.
+        fills.open.retain(|_, other| other != address);
+        self.store.remove(address);
+    }
+
+    fn fills(&self) -> MutexGuard<'_, Fills> {
+        self.fills.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Stored {
     fn age(&self, now: Instant) -> Duration {
-        self.age + now.saturating_duration_since(self.stored_at)
+        self.age.saturating_add(now.saturating_duration_since(self.stored_at))
     }
 
     fn will_do(&self, wish: Wish, now: Instant) -> bool {
@@ -231,10 +272,10 @@ impl Stored {
 
 /// The right, and the duty, to bring the answer. Dropped, whoever waits looks again.
 pub(crate) struct Fill {
-    /// What others wait for.
+    number: u64,
+    /// Where nothing was.
     filled: Arc<[u8]>,
-    /// The address's own.
-    key: Vec<u8>,
+    key: Address,
     headers: HeaderMap,
     module: Arc<ModuleVersion>,
     cache: Arc<Cache>,
@@ -254,20 +295,25 @@ impl Fill {
     /// If the body broke off before any of it was on its way.
     pub(crate) async fn answer(self, response: Response<Body>, ttl: Duration) -> Result<Response<Body>, BodyError> {
         let (mut head, body) = response.into_parts();
+        let came_at = Instant::now();
         let freshness = rules::freshness(&head, ttl, SystemTime::now());
         let names = rules::vary(&head.headers);
-        let bytes_max = self.cache.store.entry_bytes_max();
-        let (Some(freshness), Some(names), true) = (freshness, names, body.size_hint().lower() <= bytes_max) else {
-            self.pass(rules::is_cacheable(head.status));
+        let (Some(freshness), Some(names)) = (freshness, names) else {
+            self.pass(rules::is_cacheable(head.status).then_some(Known::Pass));
             return Ok(Response::from_parts(head, body));
         };
+        let bytes_max = self.cache.store.entry_bytes_max();
+        if body.size_hint().lower() > bytes_max {
+            self.pass(Some(Known::Stream));
+            return Ok(Response::from_parts(head, body));
+        }
         match collect(body, bytes_max).await {
             Err(error) => {
                 self.give_up();
                 Err(error)
             }
             Ok(Collected::Part(body)) => {
-                self.pass(true);
+                self.pass(Some(Known::Stream));
                 Ok(Response::from_parts(head, body))
             }
             Ok(Collected::Whole(bytes)) => {
@@ -278,38 +324,48 @@ impl Fill {
                     let now = httpdate::fmt_http_date(SystemTime::now());
                     head.headers.extend(HeaderValue::try_from(now).ok().map(|now| (header::DATE, now)));
                 }
-                self.store(head.status, &head.headers, &bytes, freshness, names);
+                let stored = Stored {
+                    status: head.status,
+                    headers: head.headers.clone(),
+                    // Its own memory: what came may be a small part of a large buffer.
+                    body: Bytes::copy_from_slice(&bytes),
+                    age: freshness.age,
+                    stored_at: came_at,
+                    good_until: came_at + freshness.left,
+                };
+                self.store(stored, names);
                 Ok(Response::from_parts(head, Body::from(bytes)))
             }
         }
     }
 
-    fn store(self, status: StatusCode, headers: &HeaderMap, body: &Bytes, fresh: Freshness, names: Vec<HeaderName>) {
-        let stored_at = Instant::now();
-        let good_until = stored_at + fresh.left;
-        let stored = Stored {
-            status,
-            headers: headers.clone(),
-            // Its own memory: what came may be a small part of a large buffer.
-            body: Bytes::copy_from_slice(body),
-            age: fresh.age,
-            stored_at,
-            good_until,
-        };
-        let answer = Known::Answer(Arc::new(stored));
-        if names.is_empty() {
-            self.cache.store.put(self.key.as_slice().into(), answer, &self.module, good_until);
-        } else {
-            let key = key_of_variant(&self.key, &names, &self.headers);
-            self.cache.store.put(self.key.as_slice().into(), Known::Varies(names.into()), &self.module, good_until);
-            self.cache.store.put(key.into(), answer, &self.module, good_until);
+    /// Stores the answer, unless a change came in between. A change that comes now waits for the lock.
+    fn store(self, stored: Stored, names: Vec<HeaderName>) {
+        let fills = self.cache.fills();
+        if fills.open.contains_key(&self.number) {
+            let good_until = stored.good_until;
+            let answer = Known::Answer(Arc::new(stored));
+            let store = &self.cache.store;
+            if names.is_empty() {
+                store.put(Arc::clone(&self.key), answer, &self.module, good_until);
+            } else {
+                let varies = store.varies(&self.key, names, &self.module);
+                let key = key_of_variant(&self.key, &varies, &self.headers);
+                store.put(Arc::clone(&self.key), Known::Varies(varies), &self.module, good_until);
+                store.put(key, answer, &self.module, good_until);
+            }
         }
+        // Who goes takes the lock, too.
+        drop(fills);
     }
 
-    /// Lets everybody go who waits; with `remember`, nobody waits for a while.
-    fn pass(self, remember: bool) {
-        if remember {
-            self.cache.store.put(Arc::clone(&self.filled), Known::Pass, &self.module, Instant::now() + PASS);
+    /// Lets everybody go who waits, and remembers why for a while. An answer that was stored meanwhile is known better.
+    fn pass(self, known: Option<Known>) {
+        let now = Instant::now();
+        if let Some(known) = known
+            && !matches!(self.cache.store.get(&self.filled, &self.module, now), Some(Known::Answer(_) | Known::Varies(_)))
+        {
+            self.cache.store.put(Arc::clone(&self.filled), known, &self.module, now + PASS);
         }
         let _ = self.go.send(true);
     }
@@ -318,75 +374,10 @@ impl Fill {
 impl Drop for Fill {
     fn drop(&mut self) {
         // Before the channel closes: who looks again finds the place free.
-        self.cache.fills.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.filled);
-    }
-}
-
-/// What came of a body.
-enum Collected {
-    /// All of it.
-    Whole(Bytes),
-    /// Not all, or more than bytes: the body as if nothing had been taken.
-    Part(Body),
-}
-
-async fn collect(mut body: Body, bytes_max: u64) -> Result<Collected, BodyError> {
-    let mut taken: VecDeque<Frame<Bytes>> = VecDeque::new();
-    let mut bytes = 0;
-    let end = tokio::time::Instant::now() + FILL;
-    loop {
-        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let frame = match tokio::time::timeout_at(end, next).await {
-            Ok(None) => break,
-            Ok(Some(frame)) => frame?,
-            Err(_) => return Ok(Collected::Part(Body::stream(Replay { taken, rest: body }))),
-        };
-        bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-        // Trailers belong to the answer, and there is no place for them.
-        let is_data = frame.is_data();
-        taken.push_back(frame);
-        if !is_data || bytes > bytes_max {
-            return Ok(Collected::Part(Body::stream(Replay { taken, rest: body })));
+        let mut fills = self.cache.fills();
+        fills.open.remove(&self.number);
+        if fills.awaited.get(&self.filled).is_some_and(|(number, _)| *number == self.number) {
+            fills.awaited.remove(&self.filled);
         }
-    }
-    let mut parts = taken.into_iter().filter_map(|frame| frame.into_data().ok());
-    let first = parts.next().unwrap_or_default();
-    let Some(second) = parts.next() else { return Ok(Collected::Whole(first)) };
-    let mut whole = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
-    whole.extend([first, second]);
-    whole.extend(parts);
-    Ok(Collected::Whole(whole.freeze()))
-}
-
-/// A body of which some was taken already.
-struct Replay {
-    taken: VecDeque<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl HttpBody for Replay {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.taken.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.taken.is_empty() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let taken = self.taken.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>() as u64;
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + taken);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + taken);
-        }
-        hint
     }
 }

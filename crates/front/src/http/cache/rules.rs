@@ -14,6 +14,9 @@ use http::{Method, Request, StatusCode, response};
 const BYPASS: [HeaderName; 5] =
     [header::AUTHORIZATION, header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
 
+/// What a number of seconds that is larger stands for (RFC 9111, 1.2.2): no sum of two is too large for a clock.
+const SECONDS_MAX: u64 = 1 << 31;
+
 /// Names in `Vary`: more is no choice among representations but none.
 const VARY_MAX: usize = 16;
 
@@ -67,7 +70,8 @@ pub(super) fn is_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Judges an answer to a GET without `Authorization`: `ttl` is what the route allows, which the answer may only shorten.
+/// Judges an answer to a GET without `Authorization`: `ttl` is what the route allows, which the answer may only shorten. It
+/// bounds the age of what is given, so an answer that comes with an age has less of it left.
 pub(super) fn freshness(head: &response::Parts, ttl: Duration, now: SystemTime) -> Option<Freshness> {
     let headers = &head.headers;
     if !is_cacheable(head.status) || headers.contains_key(header::SET_COOKIE) || headers.contains_key(header::CONTENT_RANGE) {
@@ -77,16 +81,43 @@ pub(super) fn freshness(head: &response::Parts, ttl: Duration, now: SystemTime) 
     if ["no-store", "no-cache", "private"].iter().any(|name| directives.has(name)) {
         return None;
     }
-    let age = match headers.get(header::AGE) {
-        None => Duration::ZERO,
-        Some(value) => Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?),
+    let date = match headers.get(header::DATE) {
+        None => now,
+        Some(value) => date_of(value)?,
     };
+    let age = age(headers, date, now)?;
     let lifetime = match directives.seconds("s-maxage").or_else(|| directives.seconds("max-age")) {
-        None if headers.contains_key(header::EXPIRES) => expires_in(headers, now),
+        // At once where it is no date, as `0` is not.
+        None => headers.get(header::EXPIRES).map(|at| {
+            let at = date_of(at).unwrap_or(date);
+            at.duration_since(date).unwrap_or_default()
+        }),
         lifetime => lifetime,
     };
-    let left = lifetime.map_or(ttl, |lifetime| lifetime.saturating_sub(age).min(ttl));
+    let left = lifetime.map_or(ttl, |lifetime| lifetime.min(ttl)).saturating_sub(age);
     (!left.is_zero()).then_some(Freshness { age, left })
+}
+
+/// How old an answer is that comes now: what it says itself, or what its date says if that is more (RFC 9111, 4.2.3). None
+/// where it cannot be read.
+fn age(headers: &HeaderMap, date: SystemTime, now: SystemTime) -> Option<Duration> {
+    let said = match headers.get(header::AGE) {
+        None => 0,
+        Some(value) => seconds_of(value.to_str().ok()?.trim())?,
+    };
+    // Dates have no fractions.
+    let apparent = now.duration_since(date).unwrap_or_default().as_secs();
+    Some(Duration::from_secs(said.max(apparent).min(SECONDS_MAX)))
+}
+
+fn date_of(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+/// A number of seconds; none where it is no number.
+fn seconds_of(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(SECONDS_MAX).min(SECONDS_MAX))
 }
 
 /// The fields that an answer depends on, sorted; none where it depends on more than fields.
@@ -104,13 +135,6 @@ pub(super) fn vary(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     Some(names)
-}
-
-/// `Expires` less `Date`; at once where it is no date, as `0` is not.
-fn expires_in(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let date = |name| headers.get(name).and_then(|value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok());
-    let from = date(header::DATE).unwrap_or(now);
-    Some(date(header::EXPIRES).and_then(|at: SystemTime| at.duration_since(from).ok()).unwrap_or_default())
 }
 
 fn is_readable(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -142,12 +166,7 @@ impl<'a> Directives<'a> {
     /// The smallest number of seconds that is said; what is no number is none left.
     fn seconds(&self, name: &str) -> Option<Duration> {
         let values = self.all().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        let seconds = |value: Option<&str>| {
-            let text = value.unwrap_or_default().trim_matches('"');
-            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            // RFC 9111, 1.2.2: what is too large is very long.
-            if is_number { text.parse().unwrap_or(u64::from(u32::MAX)) } else { 0 }
-        };
+        let seconds = |value: Option<&str>| seconds_of(value.unwrap_or_default().trim_matches('"')).unwrap_or_default();
         values.map(|(_, value)| Duration::from_secs(seconds(value))).min()
     }
 }
@@ -211,6 +230,7 @@ mod tests {
     #[test]
     fn answers_say_whether_and_how_long_they_may_be_given_again() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let now = httpdate::parse_http_date(date).expect("a date") + Duration::from_millis(900);
         for (fields, expected_s) in [
             (&[][..], Some(600)),
             (&[("cache-control", "public")], Some(600)),
@@ -223,7 +243,12 @@ mod tests {
             (&[("cache-control", "max-age=60, max-age=5")], Some(5)),
             (&[("cache-control", "max-age=60"), ("age", "20")], Some(40)),
             (&[("cache-control", "max-age=60"), ("age", "60")], None),
-            (&[("age", "20")], Some(600)),
+            (&[("cache-control", "max-age=6000"), ("age", "20")], Some(580)),
+            (&[("age", "20")], Some(580)),
+            (&[("age", "600")], None),
+            (&[("age", "18446744073709551615")], None),
+            (&[("age", "99999999999999999999999")], None),
+            (&[("age", "+1")], None),
             (&[("age", "old")], None),
             (&[("cache-control", "max-age=0")], None),
             (&[("cache-control", "max-age=soon")], None),
@@ -237,10 +262,17 @@ mod tests {
             (&[("content-range", "bytes 0-1/2")], None),
             (&[("date", date), ("expires", "Sun, 06 Nov 1994 08:49:47 GMT")], Some(10)),
             (&[("date", date), ("expires", date)], None),
+            (&[("date", "Sun, 06 Nov 1994 08:49:27 GMT")], Some(590)),
+            (&[("date", "Sun, 06 Nov 1994 08:49:27 GMT"), ("age", "5"), ("cache-control", "max-age=60")], Some(50)),
+            (&[("date", "Sun, 06 Nov 1994 08:49:27 GMT"), ("age", "15"), ("cache-control", "max-age=60")], Some(45)),
+            (&[("date", "Sun, 06 Nov 1994 08:48:37 GMT"), ("cache-control", "max-age=60")], None),
+            (&[("date", "Sun, 06 Nov 1994 08:50:37 GMT"), ("cache-control", "max-age=60")], Some(60)),
+            (&[("date", "Sun, 06 Nov 1994 08:49:27 GMT"), ("expires", "Sun, 06 Nov 1994 08:49:47 GMT")], Some(10)),
+            (&[("date", "yesterday")], None),
             (&[("expires", "0")], None),
             (&[("expires", "0"), ("cache-control", "max-age=60")], Some(60)),
         ] {
-            let found = freshness(&head(200, fields), TTL, SystemTime::now()).map(|freshness| freshness.left.as_secs());
+            let found = freshness(&head(200, fields), TTL, now).map(|freshness| freshness.left.as_secs());
             assert_eq!(found, expected_s, "{fields:?}");
         }
         for status in [200, 203, 204, 300, 301, 404, 405, 410, 414, 501] {

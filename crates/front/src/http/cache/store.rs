@@ -46,9 +46,20 @@ pub(super) enum Known {
     /// An answer.
     Answer(Arc<Stored>),
     /// Answers are under longer keys, which have the values of these fields.
-    Varies(Arc<[HeaderName]>),
-    /// The last answer could not be stored: nobody shall wait for the next.
+    Varies(Varies),
+    /// The last answer could not be stored: nobody shall wait for the next, which may be.
     Pass,
+    /// The last answer was too large, or too slow, to be taken whole: the next one is passed on as it comes.
+    Stream,
+}
+
+/// What the answers of an address depend on.
+#[derive(Clone, Debug)]
+pub(super) struct Varies {
+    pub(super) names: Arc<[HeaderName]>,
+    /// Part of the longer keys. Another one where the address was removed in between, so that its answers of before are not
+    /// found again.
+    pub(super) number: u64,
 }
 
 #[derive(Debug)]
@@ -75,7 +86,7 @@ struct Items {
     by_key: HashMap<Arc<[u8]>, Item>,
     shares: HashMap<Arc<str>, Share>,
     bytes: u64,
-    /// Counts uses.
+    /// Counts uses, and whatever else must differ.
     clock: u64,
 }
 
@@ -114,6 +125,23 @@ impl Store {
         items.insert(key, Item { known, of: Arc::downgrade(module), tenant, bytes, good_until, used: 0 });
         while items.by_key.len() > self.options.entries as usize && items.evict(|share| share.recency.len() as u64) {}
         while items.bytes > self.options.size_bytes && items.evict(|share| share.bytes) {}
+    }
+
+    /// What the answers under `key` depend on, when they depend on these fields: as it is known, if it is.
+    pub(super) fn varies(&self, key: &[u8], names: Vec<HeaderName>, module: &Arc<ModuleVersion>) -> Varies {
+        match self.get(key, module, Instant::now()) {
+            Some(Known::Varies(known)) if *known.names == *names => known,
+            _ => {
+                let mut items = self.lock();
+                items.clock += 1;
+                Varies { names: names.into(), number: items.clock }
+            }
+        }
+    }
+
+    /// Forgets what is known under `key`. What is under longer ones is not found any more, and goes as what nobody asks for.
+    pub(super) fn remove(&self, key: &[u8]) {
+        self.lock().remove(key);
     }
 
     fn lock(&self) -> MutexGuard<'_, Items> {
@@ -172,8 +200,8 @@ fn size(known: &Known) -> u64 {
             let fields = stored.headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64 + FIELD_BYTES);
             stored.body.len() as u64 + fields.sum::<u64>()
         }
-        Known::Varies(names) => names.iter().map(|name| name.as_str().len() as u64 + FIELD_BYTES).sum(),
-        Known::Pass => 0,
+        Known::Varies(varies) => varies.names.iter().map(|name| name.as_str().len() as u64 + FIELD_BYTES).sum(),
+        Known::Pass | Known::Stream => 0,
     }
 }
 

@@ -103,10 +103,14 @@ mod tests {
         (file, bytes)
     }
 
+    fn jobs() -> Jobs {
+        crate::http::files::Files::new().jobs_of(&"t".into())
+    }
+
     #[tokio::test]
     async fn a_part_is_sent_in_chunks_of_known_length() {
         let (file, bytes) = file(200_000);
-        let mut body = FileBody::new(file, 10..199_990, Jobs::new());
+        let mut body = FileBody::new(file, 10..199_990, jobs());
         let mut sent = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.expect("readable").into_data().expect("data");
@@ -121,7 +125,7 @@ mod tests {
     async fn a_file_that_became_shorter_ends_with_an_error() {
         let (file, _) = file(200_000);
         let shortened = file.try_clone().expect("a descriptor");
-        let mut body = FileBody::new(file, 0..200_000, Jobs::new());
+        let mut body = FileBody::new(file, 0..200_000, jobs());
         body.frame().await.expect("a frame").expect("readable");
         shortened.set_len(70_000).expect("shortened");
         assert!(matches!(body.frame().await, Some(Err(BodyError::Broken(_)))));

@@ -2,8 +2,9 @@
 //!
 //! No guest and no place: a file is a name, a look at the disk and bytes. Goals in tension: a disk may be slow, and the
 //! connection's thread carries guests; a thread per reader would be as many threads as there are clients. So all that may
-//! block is a job of a bounded number at once, and a small file costs one: opened, judged and read in a single step. Larger
-//! ones are read chunk by chunk as the client takes them.
+//! block is a job of a bounded number at once, of each tenant, since a disk that is stuck shall be its owner's trouble; and a
+//! small file costs one: opened, judged and read in a single step. Larger ones are read chunk by chunk as the client takes
+//! them.
 //!
 //! Several ranges in one request are answered in full, which HTTP allows: clients that ask for them are rare, and a list of
 //! ranges is a way to make a server send much for little.
@@ -11,12 +12,13 @@
 mod body;
 mod name;
 
+use std::collections::HashMap;
 use std::fs::Metadata;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base::{Body, Error, FileRoot, Kind};
@@ -29,8 +31,12 @@ use crate::http::conditions::{self, Part, Validators, Verdict};
 use crate::http::files::body::{CHUNK_BYTES, FileBody};
 use crate::http::files::name::{Name, Opened};
 
-/// Blocking steps at once: keeps a fast disk busy, and is few threads for a slow one.
-const JOBS_AT_ONCE: usize = 32;
+/// Blocking steps of a tenant at once: keeps a fast disk busy, and is few threads for a slow one.
+const JOBS_OF_TENANT: usize = 32;
+
+/// Of all tenants: half of the threads that tokio lets block for one of ours, so that what programs do with files goes on. It
+/// takes eight tenants whose disks are stuck at once to get there.
+const JOBS_AT_ONCE: usize = 8 * JOBS_OF_TENANT;
 
 /// How long a request waits for its turn. A disk that has been stuck this long answers nobody.
 const JOB_WAIT: Duration = Duration::from_secs(5);
@@ -54,12 +60,20 @@ impl From<Error> for Box<Refusal> {
 /// Answers with files.
 #[derive(Debug)]
 pub(crate) struct Files {
-    jobs: Jobs,
+    all: Arc<Semaphore>,
+    /// By tenant: as many as are configured.
+    jobs: Mutex<HashMap<Arc<str>, Jobs>>,
 }
 
 impl Files {
     pub(crate) fn new() -> Self {
-        Self { jobs: Jobs::new() }
+        Self { all: Arc::new(Semaphore::new(JOBS_AT_ONCE)), jobs: Mutex::default() }
+    }
+
+    fn jobs_of(&self, tenant: &Arc<str>) -> Jobs {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_tenant = || Jobs { own: Arc::new(Semaphore::new(JOBS_OF_TENANT)), all: Arc::clone(&self.all) };
+        jobs.entry(Arc::clone(tenant)).or_insert_with(of_tenant).clone()
     }
 
     /// Answers a request for a file of `root`.
@@ -76,7 +90,8 @@ impl Files {
             Some(depth) => Name::parse(request.uri.path(), depth).ok_or_else(|| Error::new(Kind::NotFound, NOT_FOUND))?,
         };
         let uri = request.uri.clone();
-        let found = self.jobs.run_soon(move || find(&root, &name, &request)).await?.map_err(error_of)?;
+        let jobs = self.jobs_of(&root.tenant);
+        let found = jobs.run_soon(move || find(&root, &name, &request)).await?.map_err(error_of)?;
         match found {
             Found::Folder => redirect(&uri).map_err(Into::into),
             Found::Unsatisfiable(size) => Err(Box::new(Refusal {
@@ -88,7 +103,7 @@ impl Files {
                 let body = match content {
                     Content::None => Body::Empty,
                     Content::Bytes(bytes) => Body::from(bytes),
-                    Content::File(file, part) => Body::stream(FileBody::new(file, part, self.jobs.clone())),
+                    Content::File(file, part) => Body::stream(FileBody::new(file, part, jobs)),
                 };
                 let mut response = Response::new(body);
                 *response.status_mut() = status;
@@ -212,21 +227,22 @@ fn error_of(error: io::Error) -> Error {
     }
 }
 
-/// Blocking steps, a bounded number at once.
+/// Blocking steps of a tenant, a bounded number at once.
 #[derive(Clone, Debug)]
-struct Jobs(Arc<Semaphore>);
+struct Jobs {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
 
 impl Jobs {
-    fn new() -> Self {
-        Self(Arc::new(Semaphore::new(JOBS_AT_ONCE)))
-    }
-
     /// Runs `work` when its turn comes, on a thread that may block. One that has begun keeps its place to its end, also when
     /// nobody waits for it any more.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        let place = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
+        // The own one first: who waits for it keeps none from others.
+        let own = Arc::clone(&self.own).acquire_owned().await.map_err(io::Error::other)?;
+        let places = (own, Arc::clone(&self.all).acquire_owned().await.map_err(io::Error::other)?);
         let work = move || {
-            let _place = place;
+            let _places = places;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
@@ -294,11 +310,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn jobs_wait_for_their_turn_and_not_forever() {
-        let jobs = Jobs::new();
-        let places: Vec<_> = (0..JOBS_AT_ONCE).map(|_| Arc::clone(&jobs.0).try_acquire_owned().expect("a place")).collect();
+    async fn jobs_wait_for_their_tenants_turn_and_not_forever() {
+        let files = Files::new();
+        let (stuck, other) = (files.jobs_of(&"stuck".into()), files.jobs_of(&"other".into()));
+        let take = |jobs: &Jobs| Arc::clone(&jobs.own).try_acquire_owned().expect("a place");
+        let places: Vec<_> = (0..JOBS_OF_TENANT).map(|_| take(&stuck)).collect();
+        let jobs = files.jobs_of(&"stuck".into());
         let refused = jobs.run_soon(|| ()).await.expect_err("all places are taken");
         assert_eq!((refused.kind, refused.retry_after_s), (Kind::Overloaded, Some(1)));
+        other.run_soon(|| ()).await.expect("another tenant's places");
         drop(places);
         jobs.run_soon(|| ()).await.expect("there are places again");
     }

@@ -16,8 +16,6 @@ struct Numbers {
     uptime: String,
     average: String,
     totals: Totals,
-    cache_hits: u64,
-    cache_misses: u64,
     /// Calls that found their module compiled: all of them do.
     module_hits: u64,
     /// Modules that were compiled, which each is once, when it is published.
@@ -33,10 +31,6 @@ impl Numbers {
         let counts = own.clone().find_map(|route| route.counts.as_deref()).unwrap_or(&nothing);
         let totals = counts.totals();
         let modules = snapshot.modules.values().filter(|module| *module.tenant.name == *tenant);
-        let (cache_hits, cache_misses) = modules
-            .clone()
-            .map(|module| module.metrics.cache_counts())
-            .fold((0, 0), |(hits, misses), (more_hits, more_misses)| (hits + more_hits, misses + more_misses));
         let shown = own.filter(|route| !matches!(route.target, Target::Page(_))).map(|route| route.path.as_str());
         let routes = shown.map(|path| (path.to_owned(), totals.routes.get(path).copied().unwrap_or_default())).collect();
         let average = totals.time.checked_div(u32::try_from(totals.requests).unwrap_or(u32::MAX)).unwrap_or_default();
@@ -44,9 +38,7 @@ impl Numbers {
             since: date::rfc3339(counts.since),
             uptime: uptime_text(counts.uptime()),
             average: duration_text(average),
-            cache_hits,
-            cache_misses,
-            module_hits: totals.of_modules.saturating_sub(cache_hits),
+            module_hits: totals.of_modules.saturating_sub(totals.cache_hits),
             module_misses: modules.count() as u64,
             totals,
             routes,
@@ -66,8 +58,8 @@ pub(super) fn json(tenant: &str, snapshot: &Snapshot) -> String {
         n.totals.requests,
         n.totals.requests - n.totals.errors,
         n.totals.errors,
-        n.cache_hits,
-        n.cache_misses,
+        n.totals.cache_hits,
+        n.totals.cache_misses,
         n.module_hits,
         n.module_misses,
         routes.join(","),
@@ -92,9 +84,9 @@ pub(super) fn render(tenant: &str, snapshot: &Snapshot) -> String {
         row("Successful", &(n.totals.requests - n.totals.errors)),
         row("Errors", &n.totals.errors),
         row("Average response time", &n.average),
-        row("Answers from the cache", &n.cache_hits),
-        row("Not in the cache", &n.cache_misses),
-        row("Share of the cache", &share(n.cache_hits, n.cache_hits + n.cache_misses)),
+        row("Answers from the cache", &n.totals.cache_hits),
+        row("Not in the cache", &n.totals.cache_misses),
+        row("Share of the cache", &share(n.totals.cache_hits, n.totals.cache_hits + n.totals.cache_misses)),
         row("Calls of compiled modules", &n.module_hits),
         row("Modules compiled", &n.module_misses),
     ];

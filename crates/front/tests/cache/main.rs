@@ -1,5 +1,7 @@
 //! The response cache over real connections, with modules that answer as each test says.
 
+mod changes;
+
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -15,7 +17,7 @@ use base::{
 use bytes::Bytes;
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Frame;
 use testkit::{Client, wait_until};
 use tokio::sync::Semaphore;
@@ -27,7 +29,7 @@ const CACHE: CacheOptions = CacheOptions { size_bytes: 64 << 20, entries: 1024, 
 /// What a module answers: to this request, its `n`th call.
 type Answer = dyn Fn(&Request<Body>, u32) -> Result<Response<Body>, Error> + Send + Sync;
 
-/// A module's code. Each call of a path that begins with `/held` takes a permit first, and keeps it.
+/// A module's code. Each call of a path that begins with `/held` takes a permit first, and keeps it; but no PUT does.
 struct Guest {
     calls: AtomicU32,
     held: Semaphore,
@@ -44,7 +46,7 @@ impl Handler for GuestHandler {
             // The place is the call's as long as this runs.
             let _place = call.root;
             let Input::Http(request) = call.input else { panic!("an HTTP request") };
-            let is_held = request.uri().path().starts_with("/held");
+            let is_held = request.uri().path().starts_with("/held") && *request.method() != Method::PUT;
             if is_held {
                 guest.held.acquire().await.expect("open").forget();
             }
@@ -286,6 +288,21 @@ fn answers_that_vary_are_kept_apart() {
     let (one, two) = (ask(&[("accept-language", "a, b")]), ask(&[("accept-language", "a"), ("x-b", ", b")]));
     assert_ne!(one, two);
     assert_eq!(guest.calls(), 7);
+}
+
+#[test]
+fn a_field_that_the_guest_does_not_see_makes_no_variant() {
+    let guest = Guest::new(|request, n| {
+        let language = request.headers().get("accept-language").map_or("none", |value| value.to_str().expect("text"));
+        Ok(response(200, &[("vary", "Accept-Language")], &format!("{language} {n}")))
+    });
+    let server = Server::start(&guest);
+    // A field named in `Connection` is for this connection only, and does not reach the guest.
+    assert_eq!(server.get("/", &[("connection", "Accept-Language"), ("accept-language", "de")]), "none 1");
+    assert_eq!(server.get("/", &[("accept-language", "de")]), "de 2");
+    assert_eq!(server.get("/", &[]), "none 1");
+    assert_eq!(server.get("/", &[("connection", "Accept-Language"), ("accept-language", "fr")]), "none 1");
+    assert_eq!(guest.calls(), 2);
 }
 
 #[test]
