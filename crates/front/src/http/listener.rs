@@ -28,9 +28,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// As long as it fails, it is said this often.
 const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(1);
 
-/// Tasks polled between two looks at the sockets. Small: a poll may be a whole tick of a guest, and the default of 61
-/// would let 61 guests keep a new request waiting.
-const EVENT_INTERVAL: u32 = 13;
+/// Tasks polled between two looks at the sockets. A poll may be a whole tick of a guest, so the default of 61 would keep a new
+/// request waiting behind 61 of them; but few make the crowds small in which answers leave, and each look is a system call.
+const EVENT_INTERVAL: u32 = 31;
 
 /// How HTTP is served.
 #[derive(Clone, Debug, Default)]
