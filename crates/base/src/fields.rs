@@ -3,7 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName};
 
 /// Meant for one connection, whether `Connection` says so or not (RFC 9110, 7.6.1; the first two are older).
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::CONNECTION,
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_one_connection_goes_no_further() {
-        for name in HOP_BY_HOP {
+        for name in &HOP_BY_HOP {
             let mut headers = HeaderMap::from_iter([(name.clone(), "x".parse().expect("a value"))]);
             strip_hop_by_hop(&mut headers);
             assert!(headers.is_empty(), "{name}");

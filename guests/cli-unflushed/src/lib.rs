@@ -2,8 +2,9 @@
 //! end, and with `streams` as much as it is permitted by streams that it drops at once: it says how much on standard error. Proves that what was
 //! written counts, flushed or not.
 
+use http02::write_all;
 use wasip2::cli::{environment, stderr, stdin, stdout};
-use wasip2::io::streams::{OutputStream, StreamError};
+use wasip2::io::streams::StreamError;
 
 /// Read at once.
 const CHUNK_BYTES: u64 = 64 << 10;
@@ -18,14 +19,14 @@ impl wasip2::exports::cli::run::Guest for Unflushed {
         let has = |name: &str| environment::get_arguments().iter().any(|arg| arg == name);
         if has("streams") {
             let text = format!("{}\n", by_many_streams().map_err(|_| ())?);
-            return write(&stderr::get_stderr(), text.as_bytes()).map_err(|_| ());
+            return write_all(&stderr::get_stderr(), text.as_bytes()).map_err(|_| ());
         }
         while has("flood") {
-            write(&out, &[b'.'; CHUNK_BYTES as usize]).map_err(|_| ())?;
+            write_all(&out, &[b'.'; CHUNK_BYTES as usize]).map_err(|_| ())?;
         }
         loop {
             match input.blocking_read(CHUNK_BYTES) {
-                Ok(bytes) => write(&out, &bytes).map_err(|_| ())?,
+                Ok(bytes) => write_all(&out, &bytes).map_err(|_| ())?,
                 Err(StreamError::Closed) => return Ok(()),
                 Err(StreamError::LastOperationFailed(_)) => return Err(()),
             }
@@ -46,19 +47,4 @@ fn by_many_streams() -> Result<usize, StreamError> {
         written += permitted;
     }
     Ok(written)
-}
-
-/// Writes as fast as the host takes it.
-fn write(out: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
-    while !bytes.is_empty() {
-        let permitted = out.check_write()? as usize;
-        if permitted == 0 {
-            out.subscribe().block();
-            continue;
-        }
-        let (now, later) = bytes.split_at(permitted.min(bytes.len()));
-        out.write(now)?;
-        bytes = later;
-    }
-    Ok(())
 }

@@ -48,7 +48,7 @@ struct Global {
 enum Command {
     /// Serve an artifact, a folder of them, or the app a configuration describes, in the foreground; or run a program once
     Run(Box<run::RunArgs>),
-    /// Say what this machine carries: how many guests at once, what bounds that, and what to do about it
+    /// Say what this machine carries: how many calls at once, what bounds that, and what to do about it
     Doctor,
 }
 

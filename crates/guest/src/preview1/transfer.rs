@@ -17,7 +17,7 @@ use crate::preview1::errno::{Errno, Failure};
 use crate::preview1::files::position;
 use crate::preview1::rights::Rights;
 use crate::preview1::stdio::{self, Input, Output};
-use crate::preview1::table::{Descriptor, File, Flags, Handle, Kind};
+use crate::preview1::table::{Descriptor, Flags, Handle, Kind};
 use crate::preview1::vectors::{MOVED_BYTES_MAX, Vectors, WRITTEN_BYTES_MAX, size};
 use crate::preview1::{breathe, reach};
 use crate::state::{Active, State};
@@ -89,16 +89,19 @@ pub(super) async fn write(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, co
                     capture.write(buffer).map_err(wasmtime::Error::from)?;
                     Ok(buffer.len())
                 })?,
-                Output::Log(log) => write_log(log, vectors, &memory, &active).await?,
-                Output::Inherited(writer) => write_out(writer, vectors, &memory, &active).await?,
+                Output::Log(log) => Sink::Log(log).write(vectors, &memory, &active).await?,
+                Output::Inherited(writer) => Sink::Inherited(writer).write(vectors, &memory, &active).await?,
             }
         }
         Kind::File(file) => {
             file.demand_writable(*rights, Rights::FD_WRITE)?;
             let vectors = Vectors::new(&memory, iovs, count, WRITTEN_BYTES_MAX)?;
             let append = flags.contains(Flags::APPEND);
-            let (written, end) = write_file(file, vectors, &memory, file.position, append, &active).await?;
-            file.position = end;
+            let mut sink = Sink::File { handle: &file.handle, at: file.position, append };
+            let written = sink.write(vectors, &memory, &active).await?;
+            if let Sink::File { at, .. } = sink {
+                file.position = at;
+            }
             written
         }
         Kind::Directory(_) | Kind::Input(_) => return Err(Errno::Badf.into()),
@@ -126,7 +129,8 @@ pub(super) async fn pwrite(
     file.demand_writable(*rights, Rights::FD_WRITE.or(Rights::FD_SEEK))?;
     // As on Linux, a file that is appended to is appended to wherever the program points.
     let append = flags.contains(Flags::APPEND);
-    let (written, _) = write_file(file, vectors, &memory, position(offset)?, append, &active).await?;
+    let mut sink = Sink::File { handle: &file.handle, at: position(offset)?, append };
+    let written = sink.write(vectors, &memory, &active).await?;
     Ok(memory.write_u32(to, size(written)?)?)
 }
 
@@ -146,71 +150,57 @@ async fn read_at(handle: &Arc<Handle>, at: u64, len: usize) -> Result<Vec<u8>, F
         .await
 }
 
-/// Writes to a file, piece by piece: many programs do not go on after a write that was short. Returns how many bytes, and where the
-/// next would go.
-async fn write_file(
-    file: &File,
-    vectors: Vectors,
-    memory: &Memory<'_>,
-    at: u64,
-    append: bool,
-    active: &Arc<Active>,
-) -> Result<(usize, u64), Failure> {
-    let (mut written, mut end) = (0, at);
-    while written < vectors.len {
-        let bytes = vectors.gather(memory, written, MOVED_BYTES_MAX)?;
-        let len = bytes.len();
-        let now = match write_at(&file.handle, bytes, end, append).await {
-            Ok((now, next)) => {
-                end = next;
-                now
-            }
-            Err(failure) => before_that(written, failure)?,
+/// What is written to piece by piece.
+enum Sink<'a> {
+    File {
+        handle: &'a Arc<Handle>,
+        /// Where the next byte goes.
+        at: u64,
+        append: bool,
+    },
+    Inherited(&'a Writer),
+    Log(&'a mut LogWriter),
+}
+
+impl Sink<'_> {
+    /// Writes all of it, unless that fails midway: many programs do not go on after a write that was short. Returns how many bytes.
+    async fn write(&mut self, vectors: Vectors, memory: &Memory<'_>, active: &Arc<Active>) -> Result<usize, Failure> {
+        let bytes_max = match self {
+            // Each byte may be a line, and lines are written without looking at the clock.
+            Self::Log(_) => WRITE_BYTES,
+            Self::File { .. } | Self::Inherited(_) => MOVED_BYTES_MAX,
         };
-        written += now;
-        if now < len {
-            break;
-        }
-        breathe(active).await?;
-    }
-    Ok((written, end))
-}
-
-/// The same to one of this process's own streams.
-async fn write_out(writer: &Writer, vectors: Vectors, memory: &Memory<'_>, active: &Arc<Active>) -> Result<usize, Failure> {
-    let mut written = 0;
-    while written < vectors.len {
-        let bytes = vectors.gather(memory, written, MOVED_BYTES_MAX)?;
-        let len = bytes.len();
-        let now = writer.write(bytes).await.or_else(|error| before_that(written, error.into()))?;
-        written += now;
-        if now < len {
-            break;
-        }
-        breathe(active).await?;
-    }
-    Ok(written)
-}
-
-/// The same to the log. Each byte may be a line, and lines are written without looking at the clock: so it is small pieces.
-async fn write_log(log: &mut LogWriter, vectors: Vectors, memory: &Memory<'_>, active: &Arc<Active>) -> Result<usize, Failure> {
-    let mut written = 0;
-    while written < vectors.len {
-        let bytes = vectors.gather(memory, written, WRITE_BYTES)?;
-        log.push(&bytes);
-        written += bytes.len();
-        if written < vectors.len {
+        let mut written = 0;
+        while written < vectors.len {
+            let bytes = vectors.gather(memory, written, bytes_max)?;
+            let len = bytes.len();
+            let now = match self.piece(bytes).await {
+                // Bytes that are written are what the program is told; the next write fails again.
+                Err(Failure::Errno(_)) if written > 0 => 0,
+                now => now?,
+            };
+            written += now;
+            if now < len {
+                break;
+            }
             breathe(active).await?;
         }
+        Ok(written)
     }
-    Ok(written)
-}
 
-/// A failure behind bytes that are written: those are what the program is told, and the next write fails again.
-fn before_that(written: usize, failure: Failure) -> Result<usize, Failure> {
-    match failure {
-        Failure::Errno(_) if written > 0 => Ok(0),
-        failure => Err(failure),
+    async fn piece(&mut self, bytes: Vec<u8>) -> Result<usize, Failure> {
+        match self {
+            Self::File { handle, at, append } => {
+                let (written, next) = write_at(handle, bytes, *at, *append).await?;
+                *at = next;
+                Ok(written)
+            }
+            Self::Inherited(writer) => Ok(writer.write(bytes).await?),
+            Self::Log(log) => {
+                log.push(&bytes);
+                Ok(bytes.len())
+            }
+        }
     }
 }
 
