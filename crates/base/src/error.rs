@@ -104,6 +104,8 @@ kinds! {
     OutputLimit = "output-limit", 502, Guest;
     /// No place for the call in time.
     Overloaded = "overloaded", 503, Platform;
+    /// The instance that served the call beside others ended because of one of those.
+    InstanceLost = "instance-lost", 503, Guest;
     /// A service the call needs does not answer.
     BackendUnavailable = "backend-unavailable", 503, Backend;
     /// No answer within the wall clock limit.

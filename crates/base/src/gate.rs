@@ -39,6 +39,7 @@ pub struct Slot {
     pub id: RequestId,
     calls: AtomicU32,
     computed_ns: AtomicU64,
+    instance_age_ns: AtomicU64,
     places: Arc<Semaphore>,
     _tenant: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
@@ -47,7 +48,17 @@ pub struct Slot {
 impl Slot {
     /// Counts what a guest of the request computed.
     pub fn add_computed(&self, time: Duration) {
-        self.computed_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.computed_ns.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// A guest of the request runs in an instance that is so old already.
+    pub fn note_instance(&self, age: Duration) {
+        self.instance_age_ns.fetch_max(nanos(age), Ordering::Relaxed);
+    }
+
+    /// The age of the oldest instance the request was served by when it came to it; zero where all were made for it.
+    pub fn instance_age(&self) -> Duration {
+        Duration::from_nanos(self.instance_age_ns.load(Ordering::Relaxed))
     }
 
     /// What the request's guests that have ended computed together.
@@ -161,6 +172,7 @@ impl Gate {
             id: RequestId::next(),
             calls: AtomicU32::new(1),
             computed_ns: AtomicU64::new(0),
+            instance_age_ns: AtomicU64::new(0),
             places: Arc::clone(&self.places),
             _tenant: of_tenant,
             _place: place,
@@ -199,6 +211,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn overloaded(retry_after_s: u32) -> Error {

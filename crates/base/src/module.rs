@@ -86,7 +86,34 @@ pub struct ModuleVersion {
     pub metrics: Arc<ModuleMetrics>,
 }
 
+/// Of a version that is not called.
+struct NoHandler;
+
+impl Handler for NoHandler {
+    fn handle(&self, _: Call) -> BoxFuture<Result<Reply, Error>> {
+        Box::pin(std::future::ready(Err(Error::new(Kind::Internal, "the module cannot be called"))))
+    }
+}
+
 impl ModuleVersion {
+    /// All that is known of it, for what its own handler holds: so that neither holds the other for ever.
+    #[must_use]
+    pub fn without_handler(&self) -> Self {
+        Self {
+            id: self.id,
+            name: Arc::clone(&self.name),
+            version: self.version,
+            digest: self.digest,
+            tenant: Arc::clone(&self.tenant),
+            app: Arc::clone(&self.app),
+            limits: self.limits.clone(),
+            entries: self.entries.clone(),
+            places: self.places,
+            handler: Arc::new(NoHandler),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
     /// Has the module answer a call of it. What panics meanwhile, in any part of the road between here and the guest, fails this
     /// call only: whoever called, such as a connection, goes on.
     ///

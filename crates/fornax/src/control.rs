@@ -319,6 +319,7 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
         entry: module.entry,
         codec: module.codec.clone(),
         input_at_zero: module.input_at_zero,
+        reuse: module.reuse,
         terminal: module.terminal,
         env: module.env.clone(),
         args: module.args.clone(),

@@ -47,6 +47,9 @@ pub(crate) const PLACES_OF_UNKNOWN: u32 = MEMORIES_MAX;
 /// Instances kept for calls of calls: a quarter of a small pool.
 const SPARE_MAX: u32 = 64;
 
+/// Instances that wait for another call: an eighth of a small pool.
+const RESTING_MAX: u32 = 256;
+
 /// How many guests can live at once in each engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSize {
@@ -57,9 +60,15 @@ pub struct PoolSize {
 }
 
 impl PoolSize {
-    /// Places the gate may give away. The rest is for calls of calls, which do not wait for a place.
+    /// Places the gate may give away. The rest is for calls of calls, which do not wait for a place, and for instances that wait for
+    /// another call.
     pub fn places(self) -> u32 {
-        self.guests.saturating_sub(SPARE_MAX.min(self.guests / 4)).max(1)
+        self.guests.saturating_sub(SPARE_MAX.min(self.guests / 4) + self.resting()).max(1)
+    }
+
+    /// Instances that may wait for another call.
+    pub(crate) fn resting(self) -> u32 {
+        RESTING_MAX.min(self.guests / 8)
     }
 }
 

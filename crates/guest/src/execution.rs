@@ -13,11 +13,16 @@ use base::{Error, Kind};
 use tokio::time::{Instant, Sleep};
 
 use crate::failure;
+use crate::reuse::Ended;
 use crate::runner::Moved;
+use crate::shared::Seat;
 use crate::state::Active;
 
-/// A guest with its store, from instantiation to its end.
-pub(crate) type GuestFuture = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+/// A guest with its store, from instantiation to its end; and the instance, if it may serve another call.
+pub(crate) type GuestFuture = Pin<Box<dyn Future<Output = wasmtime::Result<Kept>> + Send>>;
+
+/// What is left of a guest that has ended well.
+pub(crate) type Kept = Option<Box<dyn Ended>>;
 
 /// A guest being run on one thread.
 pub(crate) struct Execution {
@@ -32,13 +37,13 @@ impl Execution {
         &self.active
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let Some(future) = &mut self.future else { return Poll::Ready(Ok(())) };
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Kept, Error>> {
+        let Some(future) = &mut self.future else { return Poll::Ready(Ok(None)) };
         let meter = &self.active.meter;
         if meter.must_stop() {
             self.kill();
             let stopped = self.active.meter.stopped();
-            return Poll::Ready(stopped.map_or(Ok(()), Err));
+            return Poll::Ready(stopped.map_or(Ok(None), Err));
         }
         self.active.core.ticker.touch();
         meter.begin();
@@ -82,7 +87,7 @@ impl Execution {
 }
 
 impl Future for Execution {
-    type Output = Result<(), Error>;
+    type Output = Result<Kept, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Self::poll(&mut self, cx)
@@ -117,12 +122,15 @@ impl DeadlineTimer {
 enum Place {
     Here(Execution),
     Moved(Moved),
+    /// In an instance that serves others, too, and is driven elsewhere.
+    Shared(Seat),
     Ended,
 }
 
 /// A guest, wherever it runs. Dropping it kills it.
 pub(crate) struct Guest {
     place: Place,
+    kept: Kept,
     pub(crate) active: Arc<Active>,
     /// For a moved guest: the runner may be too busy to be in time.
     deadline: DeadlineTimer,
@@ -131,15 +139,53 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(future: GuestFuture, active: Arc<Active>) -> Self {
         let execution = Execution { future: Some(future), active: Arc::clone(&active), deadline: DeadlineTimer::default() };
-        let mut guest = Self { place: Place::Here(execution), active, deadline: DeadlineTimer::default() };
+        let mut guest = Self { place: Place::Here(execution), kept: None, active, deadline: DeadlineTimer::default() };
         if guest.active.equipment.habit.is_computing() {
             guest.move_to_runner();
         }
         guest
     }
 
+    /// A call that an instance serves beside others.
+    pub(crate) fn shared(seat: Seat, active: Arc<Active>) -> Self {
+        Self { place: Place::Shared(seat), kept: None, active, deadline: DeadlineTimer::default() }
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.place, Place::Ended)
+    }
+
+    /// Whether it keeps computing and is elsewhere for that.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self.place, Place::Moved(_))
+    }
+
+    /// Whether it ended, or is about to, otherwise than by returning: what its body looks like then does not count.
+    pub(crate) fn has_failed(&self) -> bool {
+        match &self.place {
+            Place::Shared(seat) => seat.has_failed(),
+            _ => self.active.meter.has_failed(),
+        }
+    }
+
+    /// Whether its instance is done with the call, though it lives on and may still write the body.
+    pub(crate) fn has_returned(&self) -> bool {
+        match &self.place {
+            Place::Shared(seat) => seat.has_returned(),
+            place => matches!(place, Place::Ended),
+        }
+    }
+
+    /// The call is over and its answer has been taken: if the instance may serve another, it waits for it.
+    pub(crate) fn keep(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.keep();
+        }
+    }
+
+    /// Ends the instance though it might have served another call. Returns whether there was one.
+    pub(crate) fn discard(&mut self) -> bool {
+        self.kept.take().is_some()
     }
 
     /// Lets the guest go on. Ready once it has ended, and forever after.
@@ -155,6 +201,7 @@ impl Guest {
                 }
                 Poll::Pending => return Poll::Pending,
             },
+            Place::Shared(seat) => std::task::ready!(seat.poll(cx)).map(|()| None),
             Place::Moved(moved) => match Pin::new(moved).poll(cx) {
                 Poll::Ready(result) => result,
                 Poll::Pending => {
@@ -165,7 +212,7 @@ impl Guest {
             },
         };
         self.place = Place::Ended;
-        Poll::Ready(result)
+        Poll::Ready(result.map(|kept| self.kept = kept))
     }
 
     fn move_to_runner(&mut self) {
@@ -193,6 +240,7 @@ impl Guest {
         if let Place::Here(_) = self.place {
             self.move_to_runner();
         }
+        // An instance that serves others is driven on by itself.
         let Place::Moved(mut moved) = std::mem::replace(&mut self.place, Place::Ended) else { return };
         active.core.runners.spawn({
             let active = Arc::clone(&active);
@@ -200,8 +248,10 @@ impl Guest {
                 // A guest that was moved before it answered sleeps without a timer by now, so this one ends it.
                 let watch = async {
                     let ended = tokio::time::timeout_at(end, &mut moved).await;
-                    if let Err(error) = ended.unwrap_or_else(|_| Err(active.meter.stop_for_deadline())) {
-                        failure::report_late(&active, &error);
+                    match ended.unwrap_or_else(|_| Err(active.meter.stop_for_deadline())) {
+                        Ok(Some(kept)) => kept.keep(),
+                        Ok(None) => {}
+                        Err(error) => failure::report_late(&active, &error),
                     }
                 };
                 tokio::pin!(watch);

@@ -17,8 +17,9 @@ use crate::outbound::Outbound;
 use crate::plugin::HostLog;
 use crate::preview1::{Preopen, Preview1};
 use crate::program::Program;
+use crate::reuse::Reuse;
 use crate::runtime::Directory;
-use crate::state::{Active, ComponentWorld, CoreWorld, State, World};
+use crate::state::{Active, ComponentWorld, CoreWorld, Serving, State, World};
 
 /// Handles a component may hold at once.
 const COMPONENT_HANDLES_MAX: usize = 4096;
@@ -33,6 +34,8 @@ pub(crate) const FIELDS_BYTES_MAX: usize = 128 << 10;
 
 /// What every instance of one prepared module is given.
 pub(crate) struct Equipment {
+    /// The module's, for its log lines.
+    pub(crate) name: Arc<str>,
     pub(crate) engine: Engine,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) args: Vec<String>,
@@ -42,6 +45,7 @@ pub(crate) struct Equipment {
     pub(crate) preopens: Vec<Preopen>,
     pub(crate) policy: egress::Policy,
     pub(crate) interfaces: Granted,
+    pub(crate) reuse: Reuse,
     pub(crate) habit: Habit,
 }
 
@@ -102,14 +106,15 @@ impl Equipment {
         table.set_max_capacity(RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
+        let serving = Serving::new(active);
         let world = ComponentWorld {
             table,
-            wasi: self.wasi(active, program)?,
+            wasi: self.wasi(&active.equipment, &serving, program)?,
             http,
-            outbound: Outbound::new(Arc::clone(active), self.policy.clone()),
+            outbound: Outbound::new(active, &serving, self.policy.clone()),
             sessions: self.interfaces.iter().map(|(interface, grant)| (interface.slot(), interface.open(grant))).collect(),
         };
-        let mut store = self.store(active, World::Component(world))?;
+        let mut store = self.store(active, serving, World::Component(world))?;
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         Ok(store)
@@ -117,26 +122,34 @@ impl Equipment {
 
     /// Makes the store for one call of a core module.
     pub(crate) fn core_store(&self, active: &Arc<Active>, program: Program) -> wasmtime::Result<Store<State>> {
-        let preview1 = Preview1::new(program, &self.preopens, active);
-        self.store(active, World::Core(CoreWorld { preview1, log: HostLog::new(active), outside: Outside::new(active) }))
+        let serving = Serving::new(active);
+        let preview1 = Preview1::new(program, &self.preopens, &active.equipment, &serving);
+        let world = CoreWorld { preview1, log: HostLog::new(active), outside: Outside::new(active) };
+        self.store(active, serving, World::Core(world))
     }
 
-    fn store(&self, active: &Arc<Active>, world: World) -> wasmtime::Result<Store<State>> {
-        let memory = MemoryLimit { active: Arc::clone(active), left: active.memory_bytes };
-        let mut store = Store::try_new(&self.engine, State { active: Arc::clone(active), memory, world })?;
+    fn store(&self, active: &Active, serving: Serving, world: World) -> wasmtime::Result<Store<State>> {
+        let memory = MemoryLimit { serving: serving.clone(), left: active.memory_bytes };
+        let mut store = Store::try_new(&self.engine, State { serving, memory, world })?;
         store.limiter(|state| &mut state.memory);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(at_epoch);
         Ok(store)
     }
 
-    fn wasi(&self, active: &Arc<Active>, program: Option<&Program>) -> wasmtime::Result<wasmtime_wasi::WasiCtx> {
+    fn wasi(
+        &self,
+        equipment: &Arc<Self>,
+        serving: &Serving,
+        program: Option<&Program>,
+    ) -> wasmtime::Result<wasmtime_wasi::WasiCtx> {
         let mut wasi = WasiCtxBuilder::new();
         wasi.max_random_size(RANDOM_BYTES_MAX);
         match program {
-            Some(program) => program.equip(&mut wasi, active),
+            Some(program) => program.equip(&mut wasi, equipment, serving),
             None => {
-                wasi.stdout(LogStream::new(active, "stdout")).stderr(LogStream::new(active, "stderr"));
+                let log = |stream| LogStream::new(equipment, serving, stream);
+                wasi.stdout(log("stdout")).stderr(log("stderr"));
                 if !self.env.is_empty() {
                     wasi.envs(&self.env);
                 }
@@ -155,7 +168,7 @@ impl Equipment {
 
 /// Called inside the guest when a tick has passed: stops it, or takes the core from it.
 fn at_epoch(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
-    let active = &context.data().active;
+    let active = context.data().active();
     let meter: &Meter = &active.meter;
     active.core.ticker.touch();
     Ok(if meter.must_stop_inside() {
@@ -169,14 +182,14 @@ fn at_epoch(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadl
 
 /// Bounds linear memory and tables of one instance together.
 pub(crate) struct MemoryLimit {
-    active: Arc<Active>,
+    serving: Serving,
     left: u64,
 }
 
 impl MemoryLimit {
     fn take(&mut self, bytes: u64) -> bool {
         let left = self.left.checked_sub(bytes);
-        self.active.meter.note_memory_denied(left.is_none());
+        self.serving.active().meter.note_memory_denied(left.is_none());
         self.left = left.unwrap_or(self.left);
         left.is_some()
     }

@@ -15,7 +15,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::state::Active;
+use crate::instance::Equipment;
+use crate::state::Serving;
 
 /// Longer lines are cut.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -25,17 +26,25 @@ pub(crate) const WRITE_BYTES: usize = 4 << 10;
 
 /// Where a guest's standard output or error goes.
 pub(crate) struct LogStream {
-    active: Arc<Active>,
+    equipment: Arc<Equipment>,
+    serving: Serving,
     stream: &'static str,
 }
 
 impl LogStream {
-    pub(crate) fn new(active: &Arc<Active>, stream: &'static str) -> Self {
-        Self { active: Arc::clone(active), stream }
+    pub(crate) fn new(equipment: &Arc<Equipment>, serving: &Serving, stream: &'static str) -> Self {
+        Self { equipment: Arc::clone(equipment), serving: serving.clone(), stream }
     }
 
     pub(crate) fn writer(&self) -> LogWriter {
-        LogWriter { active: Arc::clone(&self.active), stream: self.stream, line: Vec::new(), cut: false }
+        let Self { equipment, serving, stream } = self;
+        LogWriter {
+            equipment: Arc::clone(equipment),
+            serving: serving.clone(),
+            stream,
+            line: Vec::new(),
+            cut: false,
+        }
     }
 }
 
@@ -57,7 +66,8 @@ impl StdoutStream for LogStream {
 
 /// Cuts what is written into lines.
 pub(crate) struct LogWriter {
-    active: Arc<Active>,
+    equipment: Arc<Equipment>,
+    serving: Serving,
     stream: &'static str,
     line: Vec<u8>,
     cut: bool,
@@ -83,9 +93,10 @@ impl LogWriter {
         let text = escape(&self.line);
         tracing::info!(
             target: "guest",
-            tenant = %self.active.module.tenant.name,
-            module = %self.active.module.name,
-            request = %self.active.id,
+            tenant = %self.equipment.policy.tenant,
+            module = %self.equipment.name,
+            // None for what an instance had not ended with a line feed when its last call was over.
+            request = self.serving.id().map(tracing::field::display),
             stream = self.stream,
             // Last, so that a line for people has the host's words before the guest's.
             message = format_args!("{text}{}", if self.cut { " [cut]" } else { "" }),

@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Meter {
     admitted_at: Instant,
-    cpu_max_ns: u64,
+    cpu_max_ns: AtomicU64,
     wall_at_ns: AtomicU64,
     cpu_used_ns: AtomicU64,
     poll_began_ns: AtomicU64,
@@ -56,7 +56,7 @@ impl Meter {
     pub(crate) fn new(deadline: &Deadline) -> Self {
         Self {
             admitted_at: deadline.admitted_at,
-            cpu_max_ns: nanos(deadline.cpu),
+            cpu_max_ns: AtomicU64::new(nanos(deadline.cpu)),
             wall_at_ns: AtomicU64::new(nanos(deadline.wall_at - deadline.admitted_at)),
             cpu_used_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
@@ -115,6 +115,11 @@ impl Meter {
         self.wall_at_ns.store(ns, Relaxed);
     }
 
+    /// From now on the guest may compute so long again.
+    pub(crate) fn allow_cpu(&self, time: Duration) {
+        self.cpu_max_ns.store(self.cpu_used_ns.load(Relaxed).saturating_add(nanos(time)), Relaxed);
+    }
+
     /// Whether the guest must stop now; remembers why. For the epoch callback, inside a poll.
     pub(crate) fn must_stop_inside(&self) -> bool {
         let cpu_ns = self.cpu_used_ns.load(Relaxed) + self.poll_ns();
@@ -127,7 +132,7 @@ impl Meter {
     }
 
     fn judge(&self, cpu_ns: u64) -> bool {
-        let verdict = if cpu_ns > self.cpu_max_ns {
+        let verdict = if cpu_ns > self.cpu_max_ns.load(Relaxed) {
             Verdict::Cpu
         } else if self.wall_ns() >= self.wall_at_ns.load(Relaxed) {
             Verdict::Deadline

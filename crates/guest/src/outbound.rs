@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::state::Active;
+use crate::state::{Active, Serving};
 
 type IoFuture = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
@@ -24,14 +24,24 @@ static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
 
 /// The outgoing side of one component: its permission and what is left of its budget.
 pub(crate) struct Outbound {
-    active: Arc<Active>,
+    serving: Serving,
     policy: egress::Policy,
     budget: Budget,
 }
 
 impl Outbound {
-    pub(crate) fn new(active: Arc<Active>, policy: egress::Policy) -> Self {
-        Self { budget: Budget::new(&active), active, policy }
+    pub(crate) fn new(active: &Active, serving: &Serving, policy: egress::Policy) -> Self {
+        Self { budget: Budget::new(active), serving: serving.clone(), policy }
+    }
+
+    /// The instance serves another call. What of the one before is still under way counts among those at once.
+    pub(crate) fn renew(&mut self, active: &Active) {
+        self.budget.left = active.module.limits.outbound_requests;
+    }
+
+    /// The instance serves one call more beside others, none of which can be told from the others here.
+    pub(crate) fn add(&mut self, active: &Active) {
+        self.budget.left = self.budget.left.saturating_add(active.module.limits.outbound_requests);
     }
 }
 
@@ -81,10 +91,11 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _processed: IoFuture,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, IoFuture), Error>> + Send> {
-        add_trace(&mut request, self.active.trace.as_ref());
+        let active = self.serving.active();
+        add_trace(&mut request, active.trace.as_ref());
         let request = request.map(|body| Upload(Some(body)));
         let Some(place) = self.budget.take() else { return Box::new(async { Err(Error::ConnectionLimitReached) }) };
-        let (core, policy, active) = (Arc::clone(&self.active.core), self.policy.clone(), Arc::clone(&self.active));
+        let policy = self.policy.clone();
         let options = options.unwrap_or_default();
         let options = egress::Options {
             connect_timeout: options.connect_timeout,
@@ -93,7 +104,7 @@ impl WasiHttpHooks for Outbound {
         };
         Box::new(async move {
             let host = request.uri().host().map(str::to_owned);
-            let response = core.egress.send(&policy, request, options).await.map_err(|error| {
+            let response = active.core.egress.send(&policy, request, options).await.map_err(|error| {
                 log_failure(&active, host.as_deref(), &error);
                 wasi_error(error)
             })?;

@@ -14,8 +14,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::instance::Equipment;
 use crate::logs::LogStream;
-use crate::state::Active;
+use crate::state::{Active, Serving};
 use crate::terminal::Writer;
 
 /// What a guest is started with.
@@ -73,15 +74,16 @@ impl Program {
     }
 
     /// Gives all of it to a component.
-    pub(crate) fn equip(&self, wasi: &mut WasiCtxBuilder, active: &Arc<Active>) {
+    pub(crate) fn equip(&self, wasi: &mut WasiCtxBuilder, equipment: &Arc<Equipment>, serving: &Serving) {
+        let log = |stream| LogStream::new(equipment, serving, stream);
         match &self.stdin {
             Stdin::Bytes(bytes) if bytes.is_empty() => {}
             Stdin::Bytes(bytes) => drop(wasi.stdin(MemoryInputPipe::new(bytes.clone()))),
             Stdin::Inherited => drop(wasi.inherit_stdin()),
         }
         match &self.stdout {
-            Stdout::Log => wasi.stdout(LogStream::new(active, "stdout")).stderr(LogStream::new(active, "stderr")),
-            Stdout::Captured(capture) => wasi.stdout(capture.clone()).stderr(LogStream::new(active, "stderr")),
+            Stdout::Log => wasi.stdout(log("stdout")).stderr(log("stderr")),
+            Stdout::Captured(capture) => wasi.stdout(capture.clone()).stderr(log("stderr")),
             Stdout::Inherited { out, err } => wasi.stdout(out.clone()).stderr(err.clone()),
         };
         if !self.env.is_empty() {

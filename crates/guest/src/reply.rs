@@ -64,6 +64,7 @@ pub(crate) async fn whole(guest: Guest, response: Response<WasiBody>) -> Result<
     let mut bytes = BytesMut::new();
     poll_fn(|cx| body.poll_whole(&mut bytes, cx)).await?;
     body.check_length()?;
+    body.guest.keep();
     Ok(Response::from_parts(parts, Body::from(bytes.freeze())))
 }
 
@@ -167,6 +168,7 @@ impl GuestBody {
             return match ended {
                 // What was taken made room for more.
                 Poll::Pending if took => continue,
+                Poll::Pending if is_complete && self.guest.has_returned() => Poll::Ready(Ok(())),
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) if is_complete => Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => Poll::Ready(Err(broken_off())),
@@ -193,13 +195,15 @@ impl GuestBody {
     /// The body has ended. A guest that was stopped drops its end of it, which looks the same as closing it.
     fn end_source(&mut self) {
         self.source = None;
-        self.broken = self.guest.active.meter.has_failed();
+        self.broken = self.guest.has_failed();
     }
 
     /// Takes one frame, or the end, if it is there. Returns whether it was.
     fn take_frame(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let Some(source) = &mut self.source else { return Ok(false) };
         match Pin::new(source).poll_frame(cx) {
+            // The guest has returned and left its body open: it ends with the instance.
+            Poll::Pending if self.guest.discard() => return self.take_frame(cx),
             Poll::Pending => return Ok(false),
             Poll::Ready(None) => {
                 self.end_source();
@@ -257,6 +261,8 @@ impl GuestBody {
             return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
         };
         match Pin::new(source).poll_frame(cx) {
+            // As in `take_frame`.
+            Poll::Pending if self.guest.discard() => self.poll_frame(cx),
             Poll::Pending => self.poll_silence(cx),
             Poll::Ready(frame) => {
                 self.silence = None;
@@ -327,8 +333,13 @@ impl HttpBody for Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        let Some(body) = self.0.take() else { return };
-        if body.guest.has_ended() || !body.is_complete() {
+        let Some(mut body) = self.0.take() else { return };
+        if body.guest.has_ended() {
+            // Nobody reads what it may have left open.
+            body.source = None;
+            return body.guest.keep();
+        }
+        if !body.is_complete() {
             return;
         }
         let GuestBody { guest, source, .. } = body;

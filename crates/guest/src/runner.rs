@@ -19,7 +19,7 @@ use base::{Error, Kind};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::execution::Execution;
+use crate::execution::{Execution, Kept};
 use crate::state::Active;
 use crate::turns::Turns;
 
@@ -27,7 +27,7 @@ use crate::turns::Turns;
 /// is busy with other things would keep a guest from ever reaching its CPU limit.
 const NICE: i32 = 5;
 
-type Result = std::result::Result<(), Error>;
+type Result = std::result::Result<Kept, Error>;
 
 /// The runner threads. They end when this is dropped; guests hold it, so none is left on them by then.
 pub(crate) struct Runners {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Metrics, Reply};
+use tokio::sync::Semaphore;
 use wasmtime::ResourcesRequired;
 
 use crate::codec::{self, Codec};
@@ -17,6 +18,7 @@ use crate::interface::{Backends, Interface};
 use crate::link::{self, Linkers};
 use crate::preview1::{self, Io, Places, Tenants};
 use crate::publish::{self, Code, CodeDir};
+use crate::reuse::Reuse;
 use crate::runner::Runners;
 use crate::scan::{self, Scan};
 use crate::ticker::Ticker;
@@ -44,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) egress: egress::Egress,
     /// For files and directories that programs open.
     pub(crate) places: Arc<Places>,
+    /// Room in the pool for instances that wait for another call.
+    pub(crate) resting: Arc<Semaphore>,
     /// The same programs' turns to wait for a disk.
     pub(crate) tenants: Tenants,
 }
@@ -74,6 +78,8 @@ pub struct Module {
     pub codec: Option<String>,
     /// Whether a plugin's input is written at address 0, over whatever is there, as old plugins expect.
     pub input_at_zero: bool,
+    /// How many calls an instance serves.
+    pub reuse: Reuse,
     /// Whether it may be started on this process's own standard streams.
     pub terminal: bool,
     /// Its environment: all of it.
@@ -138,6 +144,7 @@ impl Runtime {
                 runners: Runners::start(options.runners)?,
                 egress: options.egress,
                 places: Places::new(),
+                resting: Arc::new(Semaphore::new(options.pool.resting() as usize)),
                 tenants: Tenants::default(),
             }),
             code: CodeDir::open(&options.data, options.metrics)?,
@@ -157,6 +164,12 @@ impl Runtime {
         let mut scan = scan::scan(artifact)?;
         scan.choose(module.entry)?;
         let codec = codec::find(module.codec.as_deref(), &scan.entries)?;
+        if module.reuse != Reuse::Fresh && !scan.entries.contains(&Entry::Http) {
+            return Err(Error::new(
+                Kind::Unprocessable,
+                "`reuse` is for HTTP guests: a program ends with its call, and a plugin is not told to free what it was given",
+            ));
+        }
         let granted = link::grants(&scan.imports, &self.interfaces, &module)?;
         let code = self.code(artifact, digest, &scan)?;
         let io = if module.dirs.is_empty() && !module.terminal { Io::Memory } else { Io::Host };
@@ -174,6 +187,7 @@ impl Runtime {
         // Components get theirs anew for each call; that they can be opened is found out now.
         let preopens = preview1::open_granted(&module.dirs, &self.core.tenants.steps(&module.tenant))?;
         let equipment = Arc::new(Equipment {
+            name: Arc::clone(&module.name),
             engine: self.engines.get(scan.engine).clone(),
             env: module.env,
             args: with_program_name(&module.name, module.args),
@@ -182,6 +196,7 @@ impl Runtime {
             dirs: module.dirs,
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces: granted,
+            reuse: module.reuse,
             habit: Habit::new(),
         });
         let mut handlers = Vec::new();

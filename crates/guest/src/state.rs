@@ -4,10 +4,11 @@
 //! `&mut State`, and interfaces keep what they need in a session behind their slot.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use base::{Call, Input, ModuleVersion, RequestId, Slot as TenantSlot};
+use base::{Call, Deadline, Input, ModuleVersion, RequestId, Slot as TenantSlot};
 use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
@@ -33,7 +34,8 @@ pub(crate) struct Active {
     pub(crate) memory_bytes: u64,
     pub(crate) core: Arc<Core>,
     pub(crate) equipment: Arc<Equipment>,
-    root: Arc<TenantSlot>,
+    /// None for an instance that serves several calls at once: they have theirs.
+    root: Option<Arc<TenantSlot>>,
     settled: AtomicBool,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -49,17 +51,47 @@ impl Active {
             memory_bytes: call.memory_bytes,
             core: Arc::clone(core),
             equipment: Arc::clone(equipment),
-            root: call.root,
+            root: Some(call.root),
             settled: AtomicBool::new(false),
             _place: call.place,
         };
         (Arc::new(active), call.input)
     }
 
+    /// An instance's own account, where it serves several calls at once: like the call it is made for, but for what is that call's
+    /// alone.
+    pub(crate) fn of_instance(call: &Self) -> Arc<Self> {
+        let now = Instant::now();
+        let deadline = Deadline { admitted_at: now, wall_at: now, whole: false, cpu: call.module.limits.cpu };
+        let meter = Meter::new(&deadline);
+        // Its calls have deadlines.
+        meter.set_wall_at(None);
+        Arc::new(Self {
+            meter,
+            id: call.id,
+            // Held by its version, it must not hold it.
+            module: Arc::new(call.module.without_handler()),
+            trace: None,
+            memory_bytes: call.memory_bytes,
+            core: Arc::clone(&call.core),
+            equipment: Arc::clone(&call.equipment),
+            root: None,
+            settled: AtomicBool::new(false),
+            _place: None,
+        })
+    }
+
+    /// The call is served by an instance that has lived so long.
+    pub(crate) fn note_instance(&self, age: Duration) {
+        if let Some(root) = &self.root {
+            root.note_instance(age);
+        }
+    }
+
     /// The guest has ended: what it computed counts for the request. Later steps of a chain have what is left.
     pub(crate) fn settle(&self) {
-        if !self.settled.swap(true, Relaxed) {
-            self.root.add_computed(self.meter.cpu_used());
+        if let Some(root) = self.root.as_ref().filter(|_| !self.settled.swap(true, Relaxed)) {
+            root.add_computed(self.meter.cpu_used());
         }
     }
 }
@@ -70,9 +102,49 @@ impl Drop for Active {
     }
 }
 
+/// Whom an instance serves, for everything of it that must know: an instance may serve several calls, one after the other.
+#[derive(Clone)]
+pub(crate) struct Serving(Arc<Mutex<Option<Arc<Active>>>>);
+
+impl Serving {
+    pub(crate) fn new(active: &Arc<Active>) -> Self {
+        Self(Arc::new(Mutex::new(Some(Arc::clone(active)))))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Active>>> {
+        // One assignment is all that happens under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The call. Its instance must be running.
+    ///
+    /// # Panics
+    ///
+    /// Between two calls, when no guest runs.
+    pub(crate) fn active(&self) -> Arc<Active> {
+        self.current().clone().expect("a guest runs for a call")
+    }
+
+    /// The call's id; none between two calls, and where there may be several.
+    pub(crate) fn id(&self) -> Option<RequestId> {
+        self.current().as_ref().filter(|active| active.root.is_some()).map(|active| active.id)
+    }
+
+    /// The next call begins.
+    fn begin(&self, active: &Arc<Active>) {
+        *self.current() = Some(Arc::clone(active));
+    }
+
+    /// The call is over: what belongs to it, such as its tenant's place, is free, though the instance lives on.
+    pub(crate) fn rest(&self) {
+        // Dropped after the lock: it may be the last of the call.
+        let _over = self.current().take();
+    }
+}
+
 /// What the host keeps for one instance.
 pub struct State {
-    pub(crate) active: Arc<Active>,
+    pub(crate) serving: Serving,
     pub(crate) memory: MemoryLimit,
     pub(crate) world: World,
 }
@@ -101,6 +173,17 @@ pub(crate) struct CoreWorld {
 }
 
 impl State {
+    /// The call that is served.
+    pub(crate) fn active(&self) -> Arc<Active> {
+        self.serving.active()
+    }
+
+    /// Serves the next call: with a budget of its own, and what the instance has of memory and handles.
+    pub(crate) fn serve(&mut self, active: &Arc<Active>) {
+        self.serving.begin(active);
+        self.component().outbound.renew(active);
+    }
+
     /// The session of the interface with this slot, and the table its resources live in.
     ///
     /// # Panics

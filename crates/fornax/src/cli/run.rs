@@ -14,6 +14,7 @@ use super::watch::Watch;
 use super::{Global, chain, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
+    parse_reuse_flag,
     parse_memory_flag,
 };
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
@@ -31,7 +32,7 @@ pub(super) struct RunArgs {
     file: Option<PathBuf>,
     /// Call these modules in sequence with --input, or standard input, and print each step; behind FILE:whole all it wrote goes
     /// on, not only its result
-    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "watch", "args"])]
+    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "reuse", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
     // A file conflicts with `chain`, and what conflicts is not required.
@@ -61,6 +62,10 @@ pub(super) struct RunArgs {
     /// Serve programs over HTTP: how a request gets in and its answer out (ignis, wasio, cgi)
     #[arg(long, value_name = "CODEC")]
     codec: Option<String>,
+    /// How many calls an instance of an HTTP guest serves: one (fresh), several one after the other (serial), or at the same time
+    /// (concurrent, WASI 0.3) [default: fresh]
+    #[arg(long, value_name = "MODE")]
+    reuse: Option<String>,
     /// How long a call may take and compute, such as 200ms; a program that runs once may take for ever
     #[arg(long, value_name = "DURATION")]
     timeout: Option<humantime::Duration>,
@@ -250,12 +255,12 @@ fn read_file(args: &RunArgs, global: &Global) -> Result<Config, Error> {
     let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
     if let Some(kind) = app_kind(args.file()) {
         let lists = [&args.dirs, &args.env, &args.allow_hosts, &args.args];
-        let one = args.entry.is_some() || args.codec.is_some() || args.timeout.is_some() || args.memory.is_some();
-        if one || lists.iter().any(|list| !list.is_empty()) {
+        let ones = [&args.entry, &args.codec, &args.reuse, &args.memory];
+        if args.timeout.is_some() || ones.iter().any(|one| one.is_some()) || lists.iter().any(|list| !list.is_empty()) {
             return Err(Error::new(
                 Kind::Unprocessable,
-                "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with an artifact or a folder of them; for \
-                 an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
+                "--dir, --env, --allow-host, --entry, --codec, --reuse, --timeout, --memory and arguments go with an artifact or a folder of \
+                 them; for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `reuse`, `limits` and `args` into its [[module]]",
             ));
         }
         let mut config = match kind {
@@ -278,6 +283,7 @@ fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Erro
         data: global.data.clone(),
         entry: args.entry.as_deref().map(parse_entry_flag).transpose()?,
         codec: args.codec.clone(),
+        reuse: args.reuse.as_deref().map(parse_reuse_flag).transpose()?.unwrap_or_default(),
         terminal: false,
         limits: Limits {
             cpu: timeout.unwrap_or(defaults.cpu).min(Limits::CAPS.cpu),

@@ -3,6 +3,7 @@
 //! Each value is checked where its place is still known. A check that flags need too is a plain function that returns what
 //! is wrong as the beginning of a sentence; the place is added by its caller.
 
+mod reuse;
 mod route;
 mod single;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, TenantLimits};
 use toml::{Spanned, Value};
 
+pub(super) use self::reuse::reuse_flag;
 pub(super) use self::route::CACHE_TTL_MAX;
 pub(super) use self::single::{folder, single};
 
@@ -354,6 +356,7 @@ impl Build<'_> {
             entry: raw.entry.as_ref().map(|text| self.entry(text)).transpose()?,
             codec: raw.codec.as_ref().map(|text| self.text(text)).transpose()?,
             input_at_zero: self.input_at_zero(raw.process_input.as_ref())?,
+            reuse: self.reuse(raw.reuse.as_ref())?,
             terminal: false,
             may_lack_codec: false,
             loaded: false,

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, TenantLimits};
+use guest::Reuse;
 
 pub use error::ConfigError;
 
@@ -148,6 +149,8 @@ pub struct Module {
     pub may_lack_codec: bool,
     /// Whether a plugin's input is written at address 0.
     pub input_at_zero: bool,
+    /// How many calls an instance serves.
+    pub reuse: Reuse,
     /// Whether it is started on this process's standard streams; never by a file.
     pub terminal: bool,
     /// Whether it was loaded by its path, beside what a file describes; never by a file. Its id goes with the path then.
@@ -176,6 +179,7 @@ impl fmt::Debug for Module {
             .field("id", &self.id)
             .field("entry", &self.entry)
             .field("codec", &self.codec)
+            .field("reuse", &self.reuse)
             .field("limits", &self.limits)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("dirs", &self.dirs)
@@ -278,6 +282,8 @@ pub struct SingleOptions {
     pub entry: Option<Entry>,
     /// How HTTP requests get to an entry that is not HTTP.
     pub codec: Option<String>,
+    /// How many calls an instance serves.
+    pub reuse: Reuse,
     /// Whether it is started on this process's standard streams and has no route.
     pub terminal: bool,
     /// What each call may use.
@@ -392,6 +398,15 @@ pub fn parse_dir_flag(text: &str) -> Result<Dir, ConfigError> {
 /// If the form is another. The error does not show the value.
 pub fn parse_env_flag(text: &str) -> Result<(String, String), ConfigError> {
     build::env_flag(text)
+}
+
+/// Reads `--reuse MODE`.
+///
+/// # Errors
+///
+/// If it is no mode.
+pub fn parse_reuse_flag(text: &str) -> Result<Reuse, ConfigError> {
+    build::reuse_flag(text)
 }
 
 /// Reads `--entry ENTRY`.

@@ -100,6 +100,7 @@ pub(super) struct Module {
     pub(super) entry: Option<Text>,
     pub(super) codec: Option<Text>,
     pub(super) process_input: Option<Text>,
+    pub(super) reuse: Option<Spanned<Reuse>>,
     #[serde(default)]
     pub(super) env: BTreeMap<Text, Text>,
     #[serde(default)]
@@ -113,6 +114,45 @@ pub(super) struct Module {
     pub(super) bindings: BTreeMap<Text, BTreeMap<Text, Text>>,
     #[serde(default)]
     pub(super) limits: Limits,
+}
+
+/// How many calls an instance serves: the mode alone, or with its bounds.
+pub(super) enum Reuse {
+    Mode(String),
+    Table(ReuseTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReuseTable {
+    pub(super) mode: Text,
+    pub(super) calls: Option<Spanned<i64>>,
+    pub(super) at_once: Option<Spanned<i64>>,
+    pub(super) idle: Option<Spanned<Value>>,
+}
+
+impl<'de> Deserialize<'de> for Reuse {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ModeOrTable;
+
+        impl<'de> Visitor<'de> for ModeOrTable {
+            type Value = Reuse;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`fresh`, `serial`, `concurrent` or a table `{ mode = … }`")
+            }
+
+            fn visit_str<E>(self, mode: &str) -> Result<Reuse, E> {
+                Ok(Reuse::Mode(mode.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reuse, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(map)).map(Reuse::Table)
+            }
+        }
+
+        deserializer.deserialize_any(ModeOrTable)
+    }
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::{About, Limits, PageKind, Pattern, TenantLimits};
+use guest::Reuse;
 
 use super::build::{self, CACHE_ENTRIES_MAX, CACHE_TTL_MAX, Checked, GUEST_PATH_HINT};
 use super::error::Origin;
@@ -213,6 +214,7 @@ impl<'t> Reader<'t> {
             id: None,
             entry: None,
             input_at_zero: false,
+            reuse: Reuse::Fresh,
             terminal: false,
             may_lack_codec: false,
             loaded: false,

@@ -1,6 +1,6 @@
 //! The ways an artifact can be called, one file each.
 
-mod http;
+pub(crate) mod http;
 mod process;
 mod run;
 

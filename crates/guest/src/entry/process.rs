@@ -117,7 +117,7 @@ impl Handler for Plugin {
             let output = run(&pre, exports, &running, &input).await.inspect_err(|_| running.meter.note_failed())?;
             // Nobody waits any more where the caller has left.
             let _ = ended.send(output);
-            Ok(())
+            Ok(None)
         });
         let mut guest = Guest::new(future, active);
         Box::pin(async move {

@@ -77,7 +77,7 @@ impl Handler for Run {
             let code = run(&generation, &running, program).await?;
             // Nobody waits any more where the caller has left.
             let _ = ended.send(code);
-            Ok(())
+            Ok(None)
         });
         let mut guest = Guest::new(future, active);
         Box::pin(async move {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -67,7 +66,7 @@ async fn send(
     mut request: Request<Bytes>,
     bytes_max: u64,
 ) -> Option<(http::response::Parts, Bytes)> {
-    let active = Arc::clone(&caller.data().active);
+    let active = caller.data().active();
     let _place = caller.data_mut().core().outside.budget.take()?;
     if let Some(trace) = &active.trace {
         request.headers_mut().entry("traceparent").or_insert_with(|| trace.clone());

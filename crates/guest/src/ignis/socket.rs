@@ -1,7 +1,6 @@
 //! TCP connections of core modules.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -93,7 +92,7 @@ async fn dial(caller: &mut Caller<'_, State>, asked: &Asked) -> Result<Value, St
     if !matches!(network, "" | "tcp" | "tcp4" | "tcp6") {
         return Err(format!("the network `{network}` is not supported; `tcp` is"));
     }
-    let active = Arc::clone(&caller.data().active);
+    let active = caller.data().active();
     let place = caller.data_mut().core().outside.budget.take().ok_or_else(|| "the limit of connections is reached".to_owned())?;
     let socket = active.core.egress.dial(&active.equipment.policy, address, None).await.map_err(|error| {
         log_failure(&active, Some(address), &error);

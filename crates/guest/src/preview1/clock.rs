@@ -51,6 +51,6 @@ pub(super) fn resolution(caller: &mut Caller<'_, State>, clock: u32, to: u32) ->
 pub(super) fn time(caller: &mut Caller<'_, State>, clock: u32, _precision: u64, to: u32) -> Result<(), Failure> {
     let clock = Clock::of(clock)?;
     let (mut memory, state) = reach(caller)?;
-    let now = u64::try_from(clock.now(&state.active).as_nanos()).map_err(|_| Errno::Overflow)?;
+    let now = u64::try_from(clock.now(&state.active()).as_nanos()).map_err(|_| Errno::Overflow)?;
     Ok(memory.write_u64(to, now)?)
 }

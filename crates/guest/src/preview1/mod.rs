@@ -38,11 +38,12 @@ use std::task::{Context, Poll, Waker};
 
 use wasmtime::{Caller, Extern};
 
+use crate::instance::Equipment;
 use crate::memory::Memory;
 use crate::preview1::errno::Failure;
 use crate::preview1::table::Table;
 use crate::program::Program;
-use crate::state::{Active, State};
+use crate::state::{Active, Serving, State};
 
 pub(crate) use crate::preview1::functions::define;
 pub(crate) use crate::preview1::table::{Places, Preopen, open_granted};
@@ -70,8 +71,8 @@ pub(crate) struct Preview1 {
 }
 
 impl Preview1 {
-    pub(crate) fn new(program: Program, granted: &[Preopen], active: &Arc<Active>) -> Self {
-        let streams = stdio::descriptors(program.stdin, program.stdout, active);
+    pub(crate) fn new(program: Program, granted: &[Preopen], equipment: &Arc<Equipment>, serving: &Serving) -> Self {
+        let streams = stdio::descriptors(program.stdin, program.stdout, equipment, serving);
         Self { args: program.args, env: program.env, table: Table::new(streams, granted), memory: None }
     }
 }

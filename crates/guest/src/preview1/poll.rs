@@ -88,7 +88,7 @@ pub(super) async fn oneoff(
     }
     let (mut memory, state) = reach(caller)?;
     memory.bytes(events, count * EVENT_BYTES)?;
-    let active = Arc::clone(&state.active);
+    let active = state.active();
     let table = &mut state.core().preview1.table;
     memory.bytes(subscriptions, count * SUBSCRIPTION_BYTES)?;
     let now = Instant::now();

@@ -4,7 +4,6 @@
 //! program that asks for a few, as most do when they start, costs no system call. What one program was given tells nothing of what
 //! another is.
 
-use std::sync::Arc;
 
 use wasmtime::Caller;
 
@@ -27,7 +26,7 @@ pub(super) async fn get(caller: &mut Caller<'_, State>, mut at: u32, mut len: u3
             return Ok(());
         }
         at += now;
-        let active = Arc::clone(&state.active);
+        let active = state.active();
         breathe(&active).await?;
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn readdir(
 ) -> Result<(), Failure> {
     let (mut memory, state) = reach(caller)?;
     memory.bytes(buffer, len)?;
-    let places = Arc::clone(&state.active.core.places);
+    let places = Arc::clone(&state.active().core.places);
     let directory = state.core().preview1.table.directory(fd, Rights::FD_READDIR)?;
     let (mut at, mut room, mut cookie) = (buffer, len, cookie);
     while room > 0 {

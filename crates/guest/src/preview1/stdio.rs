@@ -9,13 +9,14 @@ use bytes::{Buf as _, Bytes};
 use wasmtime_wasi::cli::{IsTerminal as _, StdinStream as _};
 use wasmtime_wasi::p2::{InputStream, StreamError};
 
+use crate::instance::Equipment;
 use crate::logs::{LogStream, LogWriter};
 use crate::preview1::errno::{Errno, Failure};
 use crate::preview1::rights::Rights;
 use crate::preview1::stat::FileType;
 use crate::preview1::table::{Descriptor, Flags, Kind};
 use crate::program::{Capture, Stdin, Stdout};
-use crate::state::Active;
+use crate::state::Serving;
 use crate::terminal::Writer;
 
 /// Where a program reads.
@@ -32,8 +33,8 @@ pub(super) enum Output {
 }
 
 /// The descriptors 0, 1 and 2.
-pub(super) fn descriptors(stdin: Stdin, stdout: Stdout, active: &Arc<Active>) -> [Descriptor; 3] {
-    let log = |stream| Output::Log(LogStream::new(active, stream).writer());
+pub(super) fn descriptors(stdin: Stdin, stdout: Stdout, equipment: &Arc<Equipment>, serving: &Serving) -> [Descriptor; 3] {
+    let log = |stream| Output::Log(LogStream::new(equipment, serving, stream).writer());
     let stdin = match stdin {
         Stdin::Bytes(bytes) => Input::Bytes(bytes),
         Stdin::Inherited => Input::Inherited(Reader { stream: None }),

@@ -78,7 +78,7 @@ pub(super) async fn pread(
 
 pub(super) async fn write(caller: &mut Caller<'_, State>, fd: u32, iovs: u32, count: u32, to: u32) -> Result<(), Failure> {
     let (mut memory, state) = reach(caller)?;
-    let active = Arc::clone(&state.active);
+    let active = state.active();
     let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
     let written = match kind {
         Kind::Output(output) => {
@@ -118,7 +118,7 @@ pub(super) async fn pwrite(
     to: u32,
 ) -> Result<(), Failure> {
     let (mut memory, state) = reach(caller)?;
-    let active = Arc::clone(&state.active);
+    let active = state.active();
     let vectors = Vectors::new(&memory, iovs, count, WRITTEN_BYTES_MAX)?;
     let Descriptor { kind, rights, flags, .. } = state.core().preview1.table.get(fd)?;
     let file = match kind {

@@ -105,6 +105,7 @@ impl Host {
             entry: None,
             codec: None,
             input_at_zero: false,
+            reuse: guest::Reuse::Fresh,
             terminal: start.inherits,
             env: start.env.clone(),
             args: start.args.clone(),

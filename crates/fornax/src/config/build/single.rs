@@ -105,6 +105,7 @@ fn one_of(app: &str, file: &Path, name: &str, options: &SingleOptions) -> Checke
         entry: options.entry,
         codec: options.codec.clone(),
         input_at_zero: false,
+        reuse: options.reuse,
         terminal: options.terminal,
         may_lack_codec: false,
         loaded: false,
