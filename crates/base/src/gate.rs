@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Call, Deadline, Entry, Error, Input, Kind, ModuleVersion, RequestId, Routed, Tenant};
+use crate::{Call, Deadline, Entry, Error, Evidence, Input, Kind, ModuleVersion, RequestId, Routed, Tenant};
 
 /// The name of the W3C trace context header.
 const TRACEPARENT: &str = "traceparent";
@@ -39,6 +39,7 @@ pub struct Slot {
     pub id: RequestId,
     calls: AtomicU32,
     computed_ns: AtomicU64,
+    memory_bytes: AtomicU64,
     instance_age_ns: AtomicU64,
     places: Arc<Semaphore>,
     _tenant: OwnedSemaphorePermit,
@@ -56,9 +57,19 @@ impl Slot {
         self.instance_age_ns.fetch_max(nanos(age), Ordering::Relaxed);
     }
 
-    /// The age of the oldest instance the request was served by when it came to it; zero where all were made for it.
-    pub fn instance_age(&self) -> Duration {
-        Duration::from_nanos(self.instance_age_ns.load(Ordering::Relaxed))
+    /// An instance of the request has so much memory.
+    pub fn note_memory(&self, bytes: u64) {
+        self.memory_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// What the request has cost so far.
+    pub fn evidence(&self, admitted_at: Instant) -> Evidence {
+        Evidence {
+            cpu: self.computed(),
+            wall: admitted_at.elapsed(),
+            memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
+            instance_age: Duration::from_nanos(self.instance_age_ns.load(Ordering::Relaxed)),
+        }
     }
 
     /// What the request's guests that have ended computed together.
@@ -172,6 +183,7 @@ impl Gate {
             id: RequestId::next(),
             calls: AtomicU32::new(1),
             computed_ns: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
             instance_age_ns: AtomicU64::new(0),
             places: Arc::clone(&self.places),
             _tenant: of_tenant,

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use crate::evidence::Shown;
 use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Reply, Tenant};
 
 /// A future that can be polled in a connection's task and moved to another thread.
@@ -84,6 +85,8 @@ pub struct ModuleVersion {
     pub handler: Arc<dyn Handler>,
     /// Where its calls are counted.
     pub metrics: Arc<ModuleMetrics>,
+    /// Whether its answers say what they cost.
+    pub evidence: bool,
 }
 
 /// Of a version that is not called.
@@ -111,6 +114,7 @@ impl ModuleVersion {
             places: self.places,
             handler: Arc::new(NoHandler),
             metrics: Arc::clone(&self.metrics),
+            evidence: self.evidence,
         }
     }
 
@@ -121,6 +125,20 @@ impl ModuleVersion {
     ///
     /// As the [`Handler`] says; [`Kind::Internal`] where it panicked.
     pub async fn answer(&self, call: Call) -> Result<Reply, Error> {
+        if !self.evidence {
+            return self.answer_unshown(call).await;
+        }
+        let shown = Shown::new(self, &call.root, call.deadline.admitted_at);
+        match self.answer_unshown(call).await {
+            Ok(Reply::Http(response)) => Ok(Reply::Http(shown.attach(response))),
+            result => {
+                shown.log();
+                result
+            }
+        }
+    }
+
+    async fn answer_unshown(&self, call: Call) -> Result<Reply, Error> {
         let panicked = |_: Box<dyn Any + Send>| {
             Error::new(Kind::Internal, "the server failed in this call").internal("what handles the module's calls panicked")
         };

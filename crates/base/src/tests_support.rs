@@ -27,6 +27,7 @@ pub fn module_of(tenant: Tenant, name: &str) -> Arc<ModuleVersion> {
         version: 1,
         digest: Digest::of(b""),
         metrics: Metrics::new().module(&tenant.name, name),
+        evidence: false,
         tenant: Arc::new(tenant),
         app: "app".into(),
         limits: Limits::default(),

@@ -276,6 +276,7 @@ impl Control {
             places,
             handler,
             metrics: self.road.metrics.module(&module.tenant, &module.name),
+            evidence: module.evidence,
         };
         Ok(Published { from: module.clone(), backends: bound, version: Arc::new(version) })
     }
@@ -384,6 +385,7 @@ fn chain_version(
     let tenant = Arc::clone(&links[0].module.tenant);
     let text = format!("{}{links:?}", route.path.as_str());
     let metrics = metrics.module(&tenant.name, &name);
+    let evidence = links.iter().any(|link| link.module.evidence);
     let handler = guest::Chain::new(links);
     Ok(Arc::new(ModuleVersion {
         id: ModuleId::random(),
@@ -397,6 +399,7 @@ fn chain_version(
         places: handler.places(),
         handler,
         metrics,
+        evidence,
     }))
 }
 

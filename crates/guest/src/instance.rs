@@ -187,10 +187,17 @@ pub(crate) struct MemoryLimit {
 }
 
 impl MemoryLimit {
+    /// Tells a call what its instance has.
+    pub(crate) fn note(&self, active: &Active) {
+        active.note_memory(self.left);
+    }
+
     fn take(&mut self, bytes: u64) -> bool {
         let left = self.left.checked_sub(bytes);
-        self.serving.active().meter.note_memory_denied(left.is_none());
+        let active = self.serving.active();
+        active.meter.note_memory_denied(left.is_none());
         self.left = left.unwrap_or(self.left);
+        self.note(&active);
         left.is_some()
     }
 }

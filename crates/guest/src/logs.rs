@@ -38,13 +38,7 @@ impl LogStream {
 
     pub(crate) fn writer(&self) -> LogWriter {
         let Self { equipment, serving, stream } = self;
-        LogWriter {
-            equipment: Arc::clone(equipment),
-            serving: serving.clone(),
-            stream,
-            line: Vec::new(),
-            cut: false,
-        }
+        LogWriter { equipment: Arc::clone(equipment), serving: serving.clone(), stream, line: Vec::new(), cut: false }
     }
 }
 

@@ -96,6 +96,7 @@ impl<T: Send + 'static> Idle<T> {
         kept.store.data_mut().serve(active);
         kept.store.set_epoch_deadline(1);
         active.note_instance(kept.born.elapsed());
+        kept.store.data().memory.note(active);
         Some(kept)
     }
 

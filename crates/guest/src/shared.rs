@@ -141,8 +141,7 @@ impl Instances {
     ) -> (Seat, oneshot::Receiver<Answer>) {
         let (parts, body) = request.into_parts();
         let body = Lent::new(body);
-        let progress =
-            Progress { instance: Arc::clone(instance), returned: false, left: false, failure: None, waiting: None };
+        let progress = Progress { instance: Arc::clone(instance), returned: false, left: false, failure: None, waiting: None };
         let seat = Arc::new(Taken { active: Arc::clone(active), body: body.clone(), progress: Mutex::new(progress) });
         let (answer, answered) = oneshot::channel();
         instance.give(Job { seat: Arc::clone(&seat), request: Request::from_parts(parts, body), answer });
@@ -160,10 +159,7 @@ impl Instance {
     fn has_room(&self, active: &Active, home: &Instances) -> bool {
         let mut inner = lock(&self.inner);
         inner.forget_those_over();
-        !inner.closed
-            && !inner.stuck
-            && inner.seats.len() < home.at_once_max
-            && self.active.memory_bytes == active.memory_bytes
+        !inner.closed && !inner.stuck && inner.seats.len() < home.at_once_max && self.active.memory_bytes == active.memory_bytes
     }
 
     fn give(&self, job: Job) {

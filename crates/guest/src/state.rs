@@ -88,6 +88,13 @@ impl Active {
         }
     }
 
+    /// So much of its memory limit is left to the call's instance.
+    pub(crate) fn note_memory(&self, left: u64) {
+        if let Some(root) = &self.root {
+            root.note_memory(self.memory_bytes.saturating_sub(left));
+        }
+    }
+
     /// The guest has ended: what it computed counts for the request. Later steps of a chain have what is left.
     pub(crate) fn settle(&self) {
         if let Some(root) = self.root.as_ref().filter(|_| !self.settled.swap(true, Relaxed)) {

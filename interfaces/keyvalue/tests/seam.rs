@@ -85,6 +85,7 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         places: prepared.places,
         handler: prepared.handler,
         metrics: Metrics::new().module(tenant, guest),
+        evidence: false,
     };
     Counter { gate: Gate::new(GateOptions { places: 128 }), version: Arc::new(version) }
 }

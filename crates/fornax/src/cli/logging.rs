@@ -17,7 +17,7 @@ use super::Global;
 const LOG_VARIABLE: &str = "FORNAX_LOG";
 
 /// What guests print is worth a line; what clients do wrong, and outgoing requests that fail, are not, unless asked for.
-const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error,fornax::outbound=error,access=info";
+const DEFAULT: &str = "warn,guest=info,fornax=info,fornax::client=error,fornax::outbound=error,access=info,evidence=info";
 
 /// The target of the access log.
 const ACCESS: &str = "access";

@@ -14,8 +14,7 @@ use super::watch::Watch;
 use super::{Global, chain, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
-    parse_reuse_flag,
-    parse_memory_flag,
+    parse_memory_flag, parse_reuse_flag,
 };
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
 

@@ -357,6 +357,7 @@ impl Build<'_> {
             codec: raw.codec.as_ref().map(|text| self.text(text)).transpose()?,
             input_at_zero: self.input_at_zero(raw.process_input.as_ref())?,
             reuse: self.reuse(raw.reuse.as_ref())?,
+            evidence: raw.evidence,
             terminal: false,
             may_lack_codec: false,
             loaded: false,

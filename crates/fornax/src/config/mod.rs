@@ -151,6 +151,8 @@ pub struct Module {
     pub input_at_zero: bool,
     /// How many calls an instance serves.
     pub reuse: Reuse,
+    /// Whether its answers say what they cost.
+    pub evidence: bool,
     /// Whether it is started on this process's standard streams; never by a file.
     pub terminal: bool,
     /// Whether it was loaded by its path, beside what a file describes; never by a file. Its id goes with the path then.

@@ -102,6 +102,8 @@ pub(super) struct Module {
     pub(super) process_input: Option<Text>,
     pub(super) reuse: Option<Spanned<Reuse>>,
     #[serde(default)]
+    pub(super) evidence: bool,
+    #[serde(default)]
     pub(super) env: BTreeMap<Text, Text>,
     #[serde(default)]
     pub(super) args: Vec<Text>,

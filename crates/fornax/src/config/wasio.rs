@@ -215,6 +215,7 @@ impl<'t> Reader<'t> {
             entry: None,
             input_at_zero: false,
             reuse: Reuse::Fresh,
+            evidence: false,
             terminal: false,
             may_lack_codec: false,
             loaded: false,

@@ -91,6 +91,7 @@ fn module(road: &Road, tenant: &Arc<Tenant>, guest: &Arc<Guest>, limits: Limits)
         version: 1,
         digest: Digest::of(b""),
         metrics: road.metrics.module(&tenant.name, "m"),
+        evidence: false,
         tenant: Arc::clone(tenant),
         app: "app".into(),
         limits,

@@ -4,7 +4,6 @@
 //! program that asks for a few, as most do when they start, costs no system call. What one program was given tells nothing of what
 //! another is.
 
-
 use wasmtime::Caller;
 
 use crate::preview1::errno::Failure;

@@ -128,6 +128,7 @@ impl Host {
             places: prepared.places,
             handler: prepared.handler,
             metrics: Metrics::new().module("tenant", name),
+            evidence: false,
         }))
     }
 

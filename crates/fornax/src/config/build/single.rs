@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use base::{About, Entry, PageKind, Pattern, TenantLimits};
+use guest::Reuse;
 
 use super::{Checked, ENV_ENTRIES_MAX, absolute, default_app, page_route, route_to_all, safe_name, too_many_entries};
 use crate::config::{ARTIFACT_EXTENSION, Config, ConfigError, DEFAULT_TENANT, Module, Route, Server, SingleOptions};
@@ -38,12 +39,14 @@ pub(in crate::config) fn folder(folder: &Path, options: SingleOptions) -> Checke
         entry.is_some_and(|entry| offer.contains(&entry) && (!offer.contains(&Entry::Http) || options.entry == Some(entry)))
     };
     let [entry_fits_one, codec_fits_one] = [offers.iter().any(|o| entry_fits(o)), offers.iter().any(|o| codec_fits(o))];
+    let http_fits_one = offers.iter().any(|offer| offer.contains(&Entry::Http));
     let (mut modules, mut routes) = (Vec::<Module>::new(), Vec::new());
     for (file, offer) in files.iter().zip(&offers) {
         let name = safe_name(&stem(file), "module");
         let mut module = one_of(&app, file, &name, &options)?;
         module.entry = module.entry.filter(|_| entry_fits(offer) || !entry_fits_one);
         module.codec = module.codec.filter(|_| codec_fits(offer) || !codec_fits_one);
+        module.reuse = if offer.contains(&Entry::Http) || !http_fits_one { module.reuse } else { Reuse::Fresh };
         module.may_lack_codec = true;
         if let Some(other) = modules.iter().find(|other| other.name == name) {
             let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -106,6 +109,7 @@ fn one_of(app: &str, file: &Path, name: &str, options: &SingleOptions) -> Checke
         codec: options.codec.clone(),
         input_at_zero: false,
         reuse: options.reuse,
+        evidence: false,
         terminal: options.terminal,
         may_lack_codec: false,
         loaded: false,

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use base::{Body, BodyError, ModuleVersion, Route, Target, strip_hop_by_hop};
+use base::{Body, BodyError, EVIDENCE, ModuleVersion, Route, Target, strip_hop_by_hop};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Scheme;
@@ -318,6 +318,8 @@ impl Fill {
             }
             Ok(Collected::Whole(bytes)) => {
                 strip_hop_by_hop(&mut head.headers);
+                // What it cost this call: others are answered from here for nothing.
+                head.headers.remove(EVIDENCE);
                 // The length is known better now, and the date is that of this answer whenever it is given.
                 head.headers.remove(header::CONTENT_LENGTH);
                 if !head.headers.contains_key(header::DATE) {

@@ -1,0 +1,137 @@
+//! What a call cost, where its module shows it: a line in the log, and a field of the response.
+//!
+//! The field stands in the head where the whole body is known by then, since then the guest has nearly always ended; else in the
+//! trailers, behind a body that is as long as the guest likes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body::{Body as HttpBody, Frame};
+
+use crate::{Body, BodyError, ModuleVersion, Slot};
+
+/// A dictionary of numbers, as structured fields have it (RFC 9651, 3.2).
+pub const EVIDENCE: HeaderName = HeaderName::from_static("fornax-evidence");
+
+/// What a call had cost at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What its guests that have ended computed.
+    pub cpu: Duration,
+    /// Since it was admitted.
+    pub wall: Duration,
+    /// Memory and tables of its largest instance.
+    pub memory_bytes: u64,
+    /// How old its oldest instance was when it came to it; zero where all were made for it.
+    pub instance_age: Duration,
+}
+
+/// A call that is shown.
+pub(crate) struct Shown {
+    module: Arc<str>,
+    tenant: Arc<str>,
+    root: Arc<Slot>,
+    admitted_at: Instant,
+}
+
+impl Shown {
+    pub(crate) fn new(module: &ModuleVersion, root: &Arc<Slot>, admitted_at: Instant) -> Self {
+        let (module, tenant) = (Arc::clone(&module.name), Arc::clone(&module.tenant.name));
+        Self { module, tenant, root: Arc::clone(root), admitted_at }
+    }
+
+    fn evidence(&self) -> Evidence {
+        self.root.evidence(self.admitted_at)
+    }
+
+    /// Writes the line, at the call's end.
+    pub(crate) fn log(&self) {
+        let Evidence { cpu, wall, memory_bytes, instance_age } = self.evidence();
+        let (cpu_us, wall_us, instance_age_us) = (micros(cpu), micros(wall), micros(instance_age));
+        let (request, tenant, module) = (self.root.id, &self.tenant, &self.module);
+        tracing::info!(target: "evidence", %request, %tenant, %module, cpu_us, wall_us, memory_bytes, instance_age_us, "call");
+    }
+
+    /// Adds the field to an answer, and writes the line when all of that is known.
+    pub(crate) fn attach(self, response: Response<Body>) -> Response<Body> {
+        let (mut parts, body) = response.into_parts();
+        // A guest does not say what it cost.
+        parts.headers.remove(&EVIDENCE);
+        if body.size_hint().exact().is_some() {
+            parts.headers.insert(EVIDENCE, self.evidence().field());
+            self.log();
+            return Response::from_parts(parts, body);
+        }
+        parts.headers.append(header::TRAILER, HeaderValue::from_name(EVIDENCE));
+        Response::from_parts(parts, Body::stream(ShownBody { body, shown: self, has_ended: false }))
+    }
+}
+
+impl Evidence {
+    fn field(&self) -> HeaderValue {
+        let Self { cpu, wall, memory_bytes, instance_age } = self;
+        let (cpu, wall, age) = (micros(*cpu), micros(*wall), micros(*instance_age));
+        let text = format!("cpu_us={cpu}, wall_us={wall}, memory_bytes={memory_bytes}, instance_age_us={age}");
+        HeaderValue::try_from(text).expect("letters, digits and signs")
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+struct ShownBody {
+    body: Body,
+    shown: Shown,
+    has_ended: bool,
+}
+
+impl HttpBody for ShownBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let mut trailers = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Ok(trailers) => trailers,
+                Err(data) => return Poll::Ready(Some(Ok(data))),
+            },
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => HeaderMap::new(),
+        };
+        self.has_ended = true;
+        trailers.insert(EVIDENCE, self.shown.evidence().field());
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Drop for ShownBody {
+    fn drop(&mut self) {
+        // The guest goes first: what it computed counts.
+        self.body = Body::Empty;
+        self.shown.log();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_is_a_dictionary_of_numbers() {
+        let evidence = Evidence {
+            cpu: Duration::from_micros(12),
+            wall: Duration::from_millis(3),
+            memory_bytes: 1 << 20,
+            instance_age: Duration::ZERO,
+        };
+        assert_eq!(evidence.field(), "cpu_us=12, wall_us=3000, memory_bytes=1048576, instance_age_us=0");
+    }
+}
