@@ -253,8 +253,8 @@ fn flags_that_cannot_be_used() {
         (&[hello, "--env", "NAME"], "an environment variable without a value; write `NAME=VALUE`"),
         (
             &["fornax.toml", "--env", "A=b"],
-            "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with an artifact or a folder of them; \
-             for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]",
+            "--dir, --env, --allow-host, --entry, --codec, --reuse, --timeout, --memory and arguments go with an artifact or a folder of \
+             them; for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `reuse`, `limits` and `args` into its [[module]]",
         ),
     ] {
         assert_refused(&run(app.folder(), args), sentence);
