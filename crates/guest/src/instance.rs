@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use crate::ignis::Outside;
@@ -109,7 +109,7 @@ impl Equipment {
         let serving = Serving::new(active);
         let world = ComponentWorld {
             table,
-            wasi: self.wasi(&active.equipment, &serving, program)?,
+            wasi: self.eager_wasi(active, &serving, program)?,
             http,
             outbound: Outbound::new(active, &serving, self.policy.clone()),
             sessions: self.interfaces.iter().map(|(interface, grant)| (interface.slot(), interface.open(grant))).collect(),
@@ -137,33 +137,50 @@ impl Equipment {
         Ok(store)
     }
 
-    fn wasi(
+    /// What can fail, and what a program is started with.
+    fn eager_wasi(
         &self,
-        equipment: &Arc<Self>,
+        active: &Active,
         serving: &Serving,
         program: Option<&Program>,
-    ) -> wasmtime::Result<wasmtime_wasi::WasiCtx> {
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.max_random_size(RANDOM_BYTES_MAX);
-        match program {
-            Some(program) => program.equip(&mut wasi, equipment, serving),
-            None => {
-                let log = |stream| LogStream::new(equipment, serving, stream);
-                wasi.stdout(log("stdout")).stderr(log("stderr"));
-                if !self.env.is_empty() {
-                    wasi.envs(&self.env);
-                }
-                if !self.args.is_empty() {
-                    wasi.args(&self.args);
-                }
-            }
+    ) -> wasmtime::Result<Option<WasiCtx>> {
+        if program.is_none() && self.dirs.is_empty() {
+            return Ok(None);
         }
+        let mut wasi = match program {
+            Some(program) => {
+                let mut wasi = wasi_builder();
+                program.equip(&mut wasi, &active.equipment, serving);
+                wasi
+            }
+            None => Self::wasi(&active.equipment, serving),
+        };
         for dir in &self.dirs {
             let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             wasi.preopened_dir(&dir.host, &dir.guest, perms)?;
         }
-        Ok(wasi.build())
+        Ok(Some(wasi.build()))
     }
+
+    /// What a guest gets of wasi:cli and the like that is no program.
+    pub(crate) fn wasi(equipment: &Arc<Self>, serving: &Serving) -> WasiCtxBuilder {
+        let mut wasi = wasi_builder();
+        let log = |stream| LogStream::new(equipment, serving, stream);
+        wasi.stdout(log("stdout")).stderr(log("stderr"));
+        if !equipment.env.is_empty() {
+            wasi.envs(&equipment.env);
+        }
+        if !equipment.args.is_empty() {
+            wasi.args(&equipment.args);
+        }
+        wasi
+    }
+}
+
+fn wasi_builder() -> WasiCtxBuilder {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.max_random_size(RANDOM_BYTES_MAX);
+    wasi
 }
 
 /// Called inside the guest when a tick has passed: stops it, or takes the core from it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{Error, Kind};
 use wasmtime::Engine;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, HasData, InstancePre, Linker, ResourceTable};
 
 use crate::engine::{EngineKind, Engines};
 use crate::interface::{Grant, Granted, Interface, Shape};
@@ -97,11 +97,25 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    // Streams need the table alone: a guest that uses nothing else shall not have the rest made.
+    linker.allow_shadowing(true);
+    let table: fn(&mut State) -> &mut ResourceTable = |state| &mut state.component().table;
+    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<State, Table>(&mut linker, table)?;
+    wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<State, Table>(&mut linker, table)?;
+    wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<State, Table>(&mut linker, table)?;
+    linker.allow_shadowing(false);
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     Ok(linker)
+}
+
+/// What streams and pollables are kept in.
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
 }
 
 /// Finds who provides each import, and whether the module may use it.

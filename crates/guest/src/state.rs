@@ -166,7 +166,8 @@ pub(crate) enum World {
 /// The world of a component.
 pub(crate) struct ComponentWorld {
     pub(crate) table: ResourceTable,
-    pub(crate) wasi: WasiCtx,
+    /// Made when the guest first asks for something of it, unless that could fail: a lean one never does.
+    pub(crate) wasi: Option<WasiCtx>,
     pub(crate) http: WasiHttpCtx,
     pub(crate) outbound: Outbound,
     pub(crate) sessions: Vec<(Slot, Session)>,
@@ -224,8 +225,9 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let world = self.component();
-        WasiCtxView { ctx: &mut world.wasi, table: &mut world.table }
+        let Self { serving, world: World::Component(world), .. } = self else { unreachable!("core modules have preview 1") };
+        let ctx = world.wasi.get_or_insert_with(|| Equipment::wasi(&serving.active().equipment, serving).build());
+        WasiCtxView { ctx, table: &mut world.table }
     }
 }
 
