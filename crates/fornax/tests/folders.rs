@@ -160,8 +160,8 @@ fn configurations_of_wasio_that_are_wrong_are_explained() {
         app.file("config.json", text.as_bytes());
         assert_refused(&run(app.folder(), &["config.json"]), sentence);
     }
-    let flags = "--dir, --env, --allow-host, --entry, --codec, --timeout, --memory and arguments go with an artifact or a folder of them; \
-                 for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `limits` and `args` into its [[module]]";
+    let flags = "--dir, --env, --allow-host, --entry, --codec, --reuse, --timeout, --memory and arguments go with an artifact or a folder of \
+                 them; for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `reuse`, `limits` and `args` into its [[module]]";
     assert_refused(&run(app.folder(), &["config.json", "--env", "A=b"]), flags);
     assert_refused(&run(app.folder(), &["none.json"]), "no configuration file at none.json");
 }

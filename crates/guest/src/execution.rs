@@ -160,6 +160,11 @@ impl Guest {
         matches!(self.place, Place::Moved(_))
     }
 
+    /// Whether an instance that serves others has it and is about to go on, which this does not drive.
+    pub(crate) fn has_work_elsewhere(&self) -> bool {
+        matches!(&self.place, Place::Shared(seat) if seat.has_work())
+    }
+
     /// Whether it ended, or is about to, otherwise than by returning: what its body looks like then does not count.
     pub(crate) fn has_failed(&self) -> bool {
         match &self.place {

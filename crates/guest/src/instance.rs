@@ -138,12 +138,7 @@ impl Equipment {
     }
 
     /// What can fail, and what a program is started with.
-    fn eager_wasi(
-        &self,
-        active: &Active,
-        serving: &Serving,
-        program: Option<&Program>,
-    ) -> wasmtime::Result<Option<WasiCtx>> {
+    fn eager_wasi(&self, active: &Active, serving: &Serving, program: Option<&Program>) -> wasmtime::Result<Option<WasiCtx>> {
         if program.is_none() && self.dirs.is_empty() {
             return Ok(None);
         }

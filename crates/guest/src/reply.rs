@@ -29,6 +29,10 @@ use crate::failure;
 /// Body bytes taken before the head is sent; more is a stream.
 const GATHER_BYTES_MAX: usize = 64 << 10;
 
+/// Turns that an instance which serves several calls gets to go on with a body before its head is sent: it needs more than one where
+/// it has many, and may want them for ever.
+const TURNS_MAX: u8 = 16;
+
 /// Makes the response from the guest's head and what of its body is there already.
 pub(crate) async fn assemble(guest: Guest, response: Response<WasiBody>, head_only: bool) -> Result<Response<Body>, Error> {
     let (mut parts, body) = response.into_parts();
@@ -101,6 +105,8 @@ struct GuestBody {
     /// The guest was stopped before its body was complete.
     broken: bool,
     failed: bool,
+    /// To a guest that is driven elsewhere.
+    turns_given: u8,
 }
 
 impl GuestBody {
@@ -117,10 +123,12 @@ impl GuestBody {
             silence: None,
             broken: false,
             failed: false,
+            turns_given: 0,
         }
     }
 
-    /// Takes what of the body comes without waiting. Always ready; a trap before anything was sent is still an error.
+    /// Takes what of the body comes without waiting for anything but the guest's turn; a trap before anything was sent is still an
+    /// error.
     fn gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while self.gathered_bytes as usize <= GATHER_BYTES_MAX {
             let progress = match self.take_frame(cx) {
@@ -142,6 +150,12 @@ impl GuestBody {
                 return Poll::Ready(Err(error));
             }
             match self.take_frame(cx) {
+                // An instance that serves others is driven by its own task, which goes first.
+                Ok(false) if !self.broken && self.guest.has_work_elsewhere() && self.turns_given < TURNS_MAX => {
+                    self.turns_given += 1;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(false) if !self.broken => break,
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Err(error)),

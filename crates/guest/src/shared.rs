@@ -12,8 +12,9 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ pub(crate) struct Instance {
     born: Instant,
     home: Weak<Instances>,
     inner: Mutex<Inner>,
+    /// Its task has been woken and has not run since.
+    is_awake: AtomicBool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -122,13 +125,15 @@ impl Instances {
             born: Instant::now(),
             home: Arc::downgrade(self),
             inner: Mutex::default(),
+            is_awake: AtomicBool::new(true),
             _place: Arc::clone(&active.core.resting).try_acquire_many_owned(active.module.places).ok()?,
         });
         instances.push(Arc::clone(&instance));
         drop(threads);
         let future = Box::pin(serve(self.pre.clone(), Arc::clone(&instance)));
         let guest = Guest::new(future, Arc::clone(&instance.active));
-        let driven = Driven { instance: Arc::clone(&instance), guest: Some(guest), timer: None, lifetime: self.lifetime };
+        let driven =
+            Driven { instance: Arc::clone(&instance), guest: Some(guest), timer: None, wakers: None, lifetime: self.lifetime };
         tokio::spawn(driven);
         Some(instance)
     }
@@ -239,6 +244,8 @@ impl Instance {
             let mut inner = lock(&self.inner);
             inner.closed = true;
             inner.forget_those_over();
+            // It holds the instance in turn.
+            inner.waiting = None;
             (std::mem::take(&mut inner.seats), std::mem::take(&mut inner.queue))
         };
         let is_alone = seats.len() == 1;
@@ -317,6 +324,11 @@ impl Seat {
         progress.failure.is_some() || progress.instance.active.meter.has_failed()
     }
 
+    /// Whether the instance is about to go on, so that something may come of it without waiting.
+    pub(crate) fn has_work(&self) -> bool {
+        lock(&self.0.progress).instance.is_awake.load(Relaxed)
+    }
+
     pub(crate) fn has_returned(&self) -> bool {
         lock(&self.0.progress).returned
     }
@@ -346,7 +358,26 @@ struct Driven {
     /// None once it has ended.
     guest: Option<Guest>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The task's waker, and the one that goes by way of the instance.
+    wakers: Option<(Waker, Waker)>,
     lifetime: Lifetime,
+}
+
+/// Wakes an instance's task, and says so.
+struct Waking {
+    instance: Arc<Instance>,
+    task: Waker,
+}
+
+impl Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.instance.is_awake.store(true, Relaxed);
+        self.task.wake_by_ref();
+    }
 }
 
 impl Future for Driven {
@@ -355,6 +386,15 @@ impl Future for Driven {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let Some(guest) = &mut this.guest else { return Poll::Ready(()) };
+        if this.wakers.as_ref().is_none_or(|(task, _)| !task.will_wake(cx.waker())) {
+            let task = cx.waker().clone();
+            let waking = Waker::from(Arc::new(Waking { instance: Arc::clone(&this.instance), task: task.clone() }));
+            this.wakers = Some((task, waking));
+        }
+        let Some((_, waking)) = &this.wakers else { unreachable!("it was just made") };
+        let waking = waking.clone();
+        let cx = &mut Context::from_waker(&waking);
+        this.instance.is_awake.store(false, Relaxed);
         let ended = guest.poll(cx);
         let is_moved = guest.is_moved();
         if let Poll::Ready(result) = ended {
