@@ -138,12 +138,17 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new(future: GuestFuture, active: Arc<Active>) -> Self {
-        let execution = Execution { future: Some(future), active: Arc::clone(&active), deadline: DeadlineTimer::default() };
-        let mut guest = Self { place: Place::Here(execution), kept: None, active, deadline: DeadlineTimer::default() };
+        let mut guest = Self::here(future, active);
         if guest.active.equipment.habit.is_computing() {
             guest.move_to_runner();
         }
         guest
+    }
+
+    /// One that begins here, even where calls of its module kept computing lately.
+    pub(crate) fn here(future: GuestFuture, active: Arc<Active>) -> Self {
+        let execution = Execution { future: Some(future), active: Arc::clone(&active), deadline: DeadlineTimer::default() };
+        Self { place: Place::Here(execution), kept: None, active, deadline: DeadlineTimer::default() }
     }
 
     /// A call that an instance serves beside others.

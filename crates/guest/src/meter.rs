@@ -115,6 +115,12 @@ impl Meter {
         self.wall_at_ns.store(ns, Relaxed);
     }
 
+    /// The guest goes on where it began, whatever it did before.
+    pub(crate) fn return_from_runner(&self) {
+        self.on_runner.store(false, Relaxed);
+        self.keeps_computing.store(false, Relaxed);
+    }
+
     /// From now on the guest may compute so long again.
     pub(crate) fn allow_cpu(&self, time: Duration) {
         self.cpu_max_ns.store(self.cpu_used_ns.load(Relaxed).saturating_add(nanos(time)), Relaxed);

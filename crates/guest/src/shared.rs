@@ -23,6 +23,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
+use wasmtime::Store;
 use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
@@ -61,6 +62,10 @@ struct Inner {
     served: u32,
     /// It takes no more calls, and ends when the last is over.
     closed: bool,
+    /// Its store, from when it has started to when it serves: what takes long to start ends that on a runner.
+    started: Option<(Store<State>, Service)>,
+    /// It has begun a call and not come to rest since: should that one compute for ever, it takes no other with it that has not begun.
+    is_beginning: bool,
     /// It could not begin the last call it was given.
     stuck: bool,
     /// The guest works on for nobody.
@@ -130,11 +135,15 @@ impl Instances {
         });
         instances.push(Arc::clone(&instance));
         drop(threads);
-        let future = Box::pin(serve(self.pre.clone(), Arc::clone(&instance)));
-        let guest = Guest::new(future, Arc::clone(&instance.active));
-        let driven =
-            Driven { instance: Arc::clone(&instance), guest: Some(guest), timer: None, wakers: None, lifetime: self.lifetime };
-        tokio::spawn(driven);
+        let guest = Guest::new(Box::pin(start(self.pre.clone(), Arc::clone(&instance))), Arc::clone(&instance.active));
+        tokio::spawn(Driven {
+            instance: Arc::clone(&instance),
+            guest: Some(guest),
+            is_starting: true,
+            timer: None,
+            wakers: None,
+            lifetime: self.lifetime,
+        });
         Some(instance)
     }
 
@@ -191,11 +200,19 @@ impl Instance {
     fn next(&self, is_ready: bool, cx: &Context<'_>) -> Option<Job> {
         let mut inner = lock(&self.inner);
         inner.waiting = Some(cx.waker().clone());
-        if !is_ready {
+        if !is_ready || inner.is_beginning {
             return None;
         }
         inner.stuck = false;
-        inner.queue.pop_front()
+        let job = inner.queue.pop_front();
+        inner.is_beginning = job.is_some();
+        job
+    }
+
+    /// The guest has come to rest. Returns whether it may begin another call.
+    fn begins_another(&self) -> bool {
+        let mut inner = lock(&self.inner);
+        std::mem::replace(&mut inner.is_beginning, false) && !inner.queue.is_empty()
     }
 
     /// The guest has nothing to do for any call. Returns whether it may end.
@@ -226,10 +243,6 @@ impl Instance {
         inner.closed |= is_moved;
         inner.stuck |= !inner.queue.is_empty();
         inner.forget_those_over();
-        // An instance that is still starting is waited for.
-        if is_moved || inner.seats.len() == inner.queue.len() {
-            return VecDeque::new();
-        }
         let jobs = std::mem::take(&mut inner.queue);
         inner.seats.retain(|seat| !jobs.iter().any(|job| Arc::ptr_eq(&job.seat, seat)));
         jobs
@@ -240,23 +253,31 @@ impl Instance {
         if let Some(home) = self.home.upgrade() {
             home.remove(self);
         }
-        let (seats, _queue) = {
+        let (seats, queue) = {
             let mut inner = lock(&self.inner);
             inner.closed = true;
             inner.forget_those_over();
             // It holds the instance in turn.
             inner.waiting = None;
-            (std::mem::take(&mut inner.seats), std::mem::take(&mut inner.queue))
+            inner.started = None;
+            let queue = std::mem::take(&mut inner.queue);
+            inner.seats.retain(|seat| !queue.iter().any(|job| Arc::ptr_eq(&job.seat, seat)));
+            (std::mem::take(&mut inner.seats), queue)
         };
-        let is_alone = seats.len() == 1;
+        // If the guest was at only one of them, it is the one at fault.
+        let open = seats.iter().filter(|seat| !seat.has_returned()).count();
         for seat in &seats {
             let own = if seat.active.meter.must_stop() { seat.active.meter.stopped() } else { None };
-            let failure = own.or_else(|| error.take_if(|_| is_alone)).unwrap_or_else(lost);
+            let is_at_fault = seats.len() == 1 || (open == 1 && !seat.has_returned());
+            let failure = own.or_else(|| error.take_if(|_| is_at_fault)).unwrap_or_else(lost);
             seat.fail(failure);
         }
-        // Who waits for an answer has its own error; what happened to the instance is known once.
-        if let Some(error) = error.filter(|_| seats.len() != 1) {
+        // Where nobody is told, it is known once.
+        if let Some(error) = error {
             failure::report_late(&self.active, &error);
+        }
+        for job in queue {
+            elsewhere(self, job);
         }
     }
 }
@@ -281,6 +302,10 @@ impl Taken {
     fn is_over(&self) -> bool {
         let progress = lock(&self.progress);
         progress.returned && progress.left
+    }
+
+    fn has_returned(&self) -> bool {
+        lock(&self.progress).returned
     }
 
     fn note(&self, change: impl FnOnce(&mut Progress)) {
@@ -330,7 +355,7 @@ impl Seat {
     }
 
     pub(crate) fn has_returned(&self) -> bool {
-        lock(&self.0.progress).returned
+        self.0.has_returned()
     }
 
     /// Ready when the instance ended before the call was over; until then it is driven elsewhere.
@@ -357,6 +382,7 @@ struct Driven {
     instance: Arc<Instance>,
     /// None once it has ended.
     guest: Option<Guest>,
+    is_starting: bool,
     timer: Option<Pin<Box<Sleep>>>,
     /// The task's waker, and the one that goes by way of the instance.
     wakers: Option<(Waker, Waker)>,
@@ -395,14 +421,27 @@ impl Future for Driven {
         let waking = waking.clone();
         let cx = &mut Context::from_waker(&waking);
         this.instance.is_awake.store(false, Relaxed);
-        let ended = guest.poll(cx);
-        let is_moved = guest.is_moved();
+        let mut ended = guest.poll(cx);
+        let started = ended.is_ready().then(|| lock(&this.instance.inner).started.take()).flatten();
+        if let Some((store, service)) = started {
+            let active = &this.instance.active;
+            active.meter.return_from_runner();
+            this.instance.allow_cpu();
+            *guest = Guest::here(Box::pin(serve(store, service, Arc::clone(&this.instance))), Arc::clone(active));
+            this.is_starting = false;
+            ended = guest.poll(cx);
+        }
+        while ended.is_pending() && !guest.is_moved() && this.instance.begins_another() {
+            ended = guest.poll(cx);
+        }
         if let Poll::Ready(result) = ended {
             this.end(result.err());
             return Poll::Ready(());
         }
-        for job in this.instance.take_unbegun(is_moved) {
-            elsewhere(&this.instance, job);
+        if !this.is_starting {
+            for job in this.instance.take_unbegun(guest.is_moved()) {
+                elsewhere(&this.instance, job);
+            }
         }
         if this.is_late(cx) {
             this.end(None);
@@ -414,14 +453,16 @@ impl Future for Driven {
 
 impl Driven {
     /// Whether a call is late, or the instance has waited long enough. The timer is not moved as calls come and go, only when it is
-    /// due, or late for what is to be looked at.
+    /// due, or late for what is to be looked at; and nobody says when the last call is over, so it is due again and again.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            let Some(at) = self.instance.look_at(self.lifetime) else { return false };
-            if at <= Instant::now() {
+            let now = Instant::now();
+            let at = self.instance.look_at(self.lifetime);
+            if at.is_some_and(|at| at <= now) {
                 return true;
             }
-            let at = at.into();
+            let again = now + self.lifetime.idle;
+            let at = at.map_or(again, |at| at.min(again)).into();
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if timer.deadline() > at || timer.is_elapsed() {
                 timer.as_mut().reset(at);
@@ -460,15 +501,19 @@ fn elsewhere(from: &Instance, job: Job) {
     }
 }
 
-/// The instance itself, for as long as it lives.
-async fn serve(pre: ServicePre<State>, instance: Arc<Instance>) -> wasmtime::Result<Kept> {
+/// The beginning of an instance.
+async fn start(pre: ServicePre<State>, instance: Arc<Instance>) -> wasmtime::Result<Kept> {
     let active = &instance.active;
-    let serving = async {
-        let mut store = active.equipment.component_store(active, None)?;
-        let service = pre.instantiate_async(&mut store).await?;
-        store.run_concurrent(async |accessor| serve_calls(accessor, &service, &instance).await).await?
-    };
-    serving.await.inspect_err(|_| active.meter.note_failed())?;
+    let mut store = active.equipment.component_store(active, None)?;
+    let service = pre.instantiate_async(&mut store).await.inspect_err(|_| active.meter.note_failed())?;
+    lock(&instance.inner).started = Some((store, service));
+    Ok(None)
+}
+
+/// The rest of its life.
+async fn serve(mut store: Store<State>, service: Service, instance: Arc<Instance>) -> wasmtime::Result<Kept> {
+    let serving = store.run_concurrent(async |accessor| serve_calls(accessor, &service, &instance).await).await;
+    serving.flatten().inspect_err(|_| instance.active.meter.note_failed())?;
     Ok(None)
 }
 
