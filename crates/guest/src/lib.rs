@@ -45,3 +45,4 @@ pub use machine::{Bound, Machine};
 pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};
 pub use scan::entries;
 pub use state::State;
+pub use ticker::TICK;
