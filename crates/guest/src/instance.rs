@@ -115,9 +115,9 @@ impl Equipment {
         Ok(store)
     }
 
-    /// Makes the store for one call of a core module.
-    pub(crate) fn core_store(&self, active: &Arc<Active>, program: Program) -> wasmtime::Result<Store<State>> {
-        let preview1 = Preview1::new(program, &self.preopens, active);
+    /// Makes the store for one call of a core module; without `program` for one that imports nothing of WASI.
+    pub(crate) fn core_store(&self, active: &Arc<Active>, program: Option<Program>) -> wasmtime::Result<Store<State>> {
+        let preview1 = program.map_or_else(Preview1::default, |program| Preview1::new(program, &self.preopens, active));
         self.store(active, World::Core(CoreWorld { preview1, log: HostLog::new(active), outside: Outside::new(active) }))
     }
 
