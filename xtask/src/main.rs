@@ -9,6 +9,7 @@ mod args;
 mod bench;
 mod demo;
 mod dist;
+mod gate;
 mod guests;
 mod server;
 mod test;
@@ -32,7 +33,8 @@ struct Command {
 }
 
 /// All commands, in the order a newcomer needs them.
-const COMMANDS: &[Command] = &[demo::COMMAND, test::COMMAND, guests::COMMAND, tidy::COMMAND, bench::COMMAND, dist::COMMAND];
+const COMMANDS: &[Command] =
+    &[demo::COMMAND, test::COMMAND, guests::COMMAND, tidy::COMMAND, gate::COMMAND, bench::COMMAND, dist::COMMAND];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -5,20 +5,21 @@
 
 use crate::args::Args;
 use crate::work::{self, Steps};
-use crate::{Command, Result, demo, guests, tidy};
+use crate::{Command, Result, demo, gate, guests, tidy};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 pub(crate) const COMMAND: Command = Command {
     name: "test",
-    summary: "format, tidy, guests, clippy, all tests, the demo; what CI runs",
+    summary: "format, tidy, guests, clippy, all tests, the demo, instructions a call; what CI runs",
     help: "
 Usage: cargo xtask test [--fast] [-- FILTER…]
 
 Steps: format · tidy · languages of the guests, guests · clippy with warnings denied, linters of the guests · unit, seam and
-whole-program tests · the demo, each of its requests once · `cargo deny`, where it is installed.
+whole-program tests · the demo, each of its requests once · instructions a call, where valgrind is installed · `cargo deny`,
+where it is installed.
 
-  --fast        without clippy, demo and `cargo deny`
+  --fast        without clippy, demo, instructions and `cargo deny`
   -- FILTER…    only guests and tests; what follows goes to the test programs (`-- keyvalue`, `-- --nocapture`)
 
 The last line counts: `N passed, N failed, N skipped`.",
@@ -40,7 +41,8 @@ fn everything(args: &Args, counts: &mut Counts) -> Result<()> {
     let whole = args.tail.is_none();
     let slow = whole && !args.has("--fast");
     let deny = slow && deny_installed();
-    let mut steps = Steps::new(3 + if whole { 2 } else { 0 } + if slow { 3 } else { 0 } + usize::from(deny));
+    let gate = slow && gate::is_possible()?;
+    let mut steps = Steps::new(3 + if whole { 2 } else { 0 } + if slow { 3 } else { 0 } + usize::from(gate) + usize::from(deny));
     if whole {
         components()?;
         steps.step("format", format)?;
@@ -56,6 +58,10 @@ fn everything(args: &Args, counts: &mut Counts) -> Result<()> {
         // With the program that the tests have built: building it alone would choose other features of its dependencies, and
         // compile them all again.
         steps.step("demo", || demo::check(&demo::program("dev")))?;
+    }
+    if gate {
+        // So is what it measures.
+        steps.step("instructions a call", gate::check)?;
     }
     if deny {
         steps.step("cargo deny", || {

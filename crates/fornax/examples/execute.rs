@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use fornax::{Builder, Config, Error, ExecuteLimits};
 
+/// What the program has, and what a program that embeds Fornax is well advised to have.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "the figure is this program's data")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

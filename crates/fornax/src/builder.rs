@@ -5,12 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use base::{Error, Gate, GateOptions, Kind, Metrics, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions};
-use guest::{Interface, PoolSize, Runtime, RuntimeOptions};
+use guest::{Interface, PoolSize, Runtime, RuntimeOptions, TICK};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -31,6 +32,8 @@ pub struct Builder {
     listeners: Vec<TcpListener>,
     threads: Option<usize>,
     pool: Option<PoolSize>,
+    page_scan: bool,
+    tick: Duration,
     serves: bool,
 }
 
@@ -41,7 +44,16 @@ impl Builder {
     ///
     /// None yet; what is wrong with the modules is found by [`Builder::build`].
     pub fn from_config(config: Config) -> Result<Self, Error> {
-        Ok(Self { config, interfaces: interfaces::all(), listeners: Vec::new(), threads: None, pool: None, serves: true })
+        Ok(Self {
+            config,
+            interfaces: interfaces::all(),
+            listeners: Vec::new(),
+            threads: None,
+            pool: None,
+            page_scan: true,
+            tick: TICK,
+            serves: true,
+        })
     }
 
     /// Adds an interface, or replaces the one of the same name.
@@ -83,6 +95,21 @@ impl Builder {
         self
     }
 
+    /// Clears sandboxes without asking the kernel which of their pages are dirty, as on a machine that swaps.
+    #[must_use]
+    pub fn without_page_scan(mut self) -> Self {
+        self.page_scan = false;
+        self
+    }
+
+    /// How often guests that compute are looked at, to end or to move them; a millisecond where nothing is said. A longer tick is
+    /// for measuring guests that one trusts: an endless one has its thread for so long.
+    #[must_use]
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
     /// Serves nothing: for a program that only executes modules.
     #[must_use]
     pub fn without_http(mut self) -> Self {
@@ -120,6 +147,8 @@ impl Builder {
             interfaces: self.interfaces.clone(),
             egress,
             pool,
+            page_scan: self.page_scan,
+            tick: self.tick,
             runners: threads,
             data: data.clone(),
             metrics: Arc::clone(&metrics),

@@ -106,8 +106,8 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    pub(crate) fn new(size: PoolSize) -> Result<Self, Error> {
-        let scan = Machine::read().scans_pages();
+    pub(crate) fn new(size: PoolSize, page_scan: bool) -> Result<Self, Error> {
+        let scan = page_scan && Machine::read().scans_pages();
         Ok(Self { plain: engine(size, EngineKind::Plain, scan)?, concurrent: engine(size, EngineKind::Concurrent, scan)? })
     }
 

@@ -120,10 +120,11 @@ impl Equipment {
         Ok(store)
     }
 
-    /// Makes the store for one call of a core module.
-    pub(crate) fn core_store(&self, active: &Arc<Active>, program: Program) -> wasmtime::Result<Store<State>> {
+    /// Makes the store for one call of a core module; without `program` for one that imports nothing of WASI.
+    pub(crate) fn core_store(&self, active: &Arc<Active>, program: Option<Program>) -> wasmtime::Result<Store<State>> {
         let serving = Serving::new(active);
-        let preview1 = Preview1::new(program, &self.preopens, &active.equipment, &serving);
+        let new = |program| Preview1::new(program, &self.preopens, &active.equipment, &serving);
+        let preview1 = program.map_or_else(Preview1::default, new);
         let world = CoreWorld { preview1, log: HostLog::new(active), outside: Outside::new(active) };
         self.store(active, serving, World::Core(world))
     }

@@ -48,3 +48,4 @@ pub use reuse::{Lifetime, Reuse};
 pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};
 pub use scan::entries;
 pub use state::State;
+pub use ticker::TICK;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base::{BoxFuture, Call, Digest, Entry, Error, Handler, Input, Kind, Metrics, Reply};
 use tokio::sync::Semaphore;
@@ -31,6 +32,10 @@ pub struct RuntimeOptions {
     pub egress: egress::Egress,
     /// How many guests at once.
     pub pool: PoolSize,
+    /// Whether the kernel may be asked which pages of a sandbox are dirty. It is asked only where that finds all of them.
+    pub page_scan: bool,
+    /// How often guests that compute are looked at, to end or to move them: at [`TICK`](crate::TICK) where they are not trusted.
+    pub tick: Duration,
     /// Runner threads.
     pub runners: usize,
     /// Where compiled code is kept; only this process may write there.
@@ -134,8 +139,8 @@ impl Runtime {
             let same = options.interfaces[..at].iter().find(|other| other.slot() == interface.slot());
             assert!(same.is_none(), "the interface {} has the slot of another", interface.name());
         }
-        let engines = Engines::new(options.pool)?;
-        let ticker = Ticker::start(engines.all())
+        let engines = Engines::new(options.pool, options.page_scan)?;
+        let ticker = Ticker::start(engines.all(), options.tick)
             .map_err(|error| Error::new(Kind::Internal, "cannot start the ticker thread").caused_by(error))?;
         Ok(Self {
             linkers: Linkers::new(&engines)?,

@@ -13,7 +13,7 @@ use wasmtime::Engine;
 
 /// Short enough that eight spinning guests on one core do not delay a neighbour noticeably, long enough that ticking
 /// costs nothing measurable.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+pub const TICK: Duration = Duration::from_millis(1);
 
 /// Ticks without a guest before parking: bridges the gaps between requests of a busy server.
 const IDLE_TICKS_MAX: u32 = 100;
@@ -34,12 +34,12 @@ pub(crate) struct Ticker {
 
 impl Ticker {
     /// Starts the thread, parked after its first idle spell.
-    pub(crate) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<Engine>, tick: Duration) -> std::io::Result<Self> {
         let shared =
             Arc::new(Shared { used: AtomicBool::new(false), parked: AtomicBool::new(false), stop: AtomicBool::new(false) });
         let handle = thread::Builder::new().name("fornax-ticker".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&shared, &engines)
+            move || run(&shared, &engines, tick)
         })?;
         Ok(Self { shared, thread: handle.thread().clone() })
     }
@@ -62,10 +62,10 @@ impl Drop for Ticker {
     }
 }
 
-fn run(shared: &Shared, engines: &[Engine]) {
+fn run(shared: &Shared, engines: &[Engine], tick: Duration) {
     let mut idle_ticks = 0;
     while !shared.stop.load(SeqCst) {
-        thread::sleep(TICK);
+        thread::sleep(tick);
         engines.iter().for_each(Engine::increment_epoch);
         if shared.used.swap(false, SeqCst) {
             idle_ticks = 0;

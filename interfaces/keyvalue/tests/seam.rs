@@ -45,6 +45,8 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
         interfaces: vec![interface],
         egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
         pool: PoolSize { guests: 128, warm: 128 },
+        page_scan: true,
+        tick: guest::TICK,
         runners: 1,
         data: data.to_owned(),
         metrics: Metrics::new(),

@@ -13,6 +13,7 @@ use crate::entry::{EntryType, Linked, wrong_input};
 use crate::execution::Guest;
 use crate::instance::Equipment;
 use crate::memory::Memory;
+use crate::preview1;
 use crate::program::Program;
 use crate::runtime::Core;
 use crate::state::{Active, State};
@@ -67,6 +68,8 @@ struct Exports {
     memory: ModuleExport,
     initialize: Option<ModuleExport>,
     placement: Placement,
+    /// Whether it imports WASI, as plugins of some languages do.
+    wasi: bool,
 }
 
 fn prepare(linked: &Linked, equipment: &Arc<Equipment>, core: &Arc<Core>) -> Result<Arc<dyn Handler>, Error> {
@@ -103,7 +106,8 @@ fn prepare(linked: &Linked, equipment: &Arc<Equipment>, core: &Arc<Core>) -> Res
             module.get_export_index(HEAP_BASE).filter(|_| module.get_export(HEAP_BASE).as_ref().is_some_and(is_number));
         Placement::Free { heap_base }
     };
-    let exports = Exports { process, memory, initialize: function(INITIALIZE, 0, 0), placement };
+    let wasi = module.imports().any(|import| import.module() == preview1::MODULE);
+    let exports = Exports { process, memory, initialize: function(INITIALIZE, 0, 0), placement, wasi };
     Ok(Arc::new(Plugin { pre: pre.clone(), exports, equipment: Arc::clone(equipment), core: Arc::clone(core) }))
 }
 
@@ -133,13 +137,14 @@ async fn run(
     active: &Arc<Active>,
     input: &Bytes,
 ) -> wasmtime::Result<Output> {
-    let mut store = active.equipment.core_store(active, Program::of_plugin(active))?;
+    let mut store = active.equipment.core_store(active, exports.wasi.then(|| Program::of_plugin(active)))?;
     let instance = pre.instantiate_async(&mut store).await?;
     if let Some(initialize) = exports.initialize {
         function::<(), ()>(&mut store, &instance, initialize)?.call_async(&mut store, ()).await?;
     }
+    let memory = memory(&mut store, &instance, exports)?;
     let env = environment();
-    let (input_at, env_at) = place(&mut store, &instance, exports, input, env.as_bytes()).await?;
+    let (input_at, env_at) = place(&mut store, &instance, exports.placement, memory, [input, env.as_bytes()]).await?;
     let process: Process = function(&mut store, &instance, exports.process)?;
     let (input_len, env_len) = (u32::try_from(input.len())?, u32::try_from(env.len())?);
     let code = process.call_async(&mut store, (input_at, input_len, env_at, env_len)).await?;
@@ -150,57 +155,50 @@ async fn run(
 async fn place(
     store: &mut Store<State>,
     instance: &Instance,
-    exports: Exports,
-    input: &[u8],
-    env: &[u8],
+    placement: Placement,
+    memory: wasmtime::Memory,
+    [input, env]: [&[u8]; 2],
 ) -> wasmtime::Result<(u32, u32)> {
     let (input_len, env_len) = (u32::try_from(input.len())?, u32::try_from(env.len())?);
     // Each is written before the module runs again: what its allocator gave is checked as the memory is by then.
-    match exports.placement {
+    match placement {
         Placement::Zero => {
-            write(store, instance, exports, 0, input)?;
-            write(store, instance, exports, input_len, env)?;
+            write(store, memory, 0, input)?;
+            write(store, memory, input_len, env)?;
             Ok((0, input_len))
         }
         Placement::Free { heap_base } => {
-            let at = free(store, instance, exports, heap_base, input.len() + env.len())?;
-            write(store, instance, exports, at, input)?;
-            write(store, instance, exports, at + input_len, env)?;
+            let at = free(store, instance, memory, heap_base, input.len() + env.len())?;
+            write(store, memory, at, input)?;
+            write(store, memory, at + input_len, env)?;
             Ok((at, at + input_len))
         }
         Placement::Alloc(alloc) => {
             let alloc = function::<u32, u32>(store, instance, alloc)?;
             let input_at = alloc.call_async(&mut *store, input_len).await?;
-            write_allocated(store, instance, exports, input_at, input)?;
+            write_allocated(store, memory, input_at, input)?;
             let env_at = alloc.call_async(&mut *store, env_len).await?;
-            write_allocated(store, instance, exports, env_at, env)?;
+            write_allocated(store, memory, env_at, env)?;
             Ok((input_at, env_at))
         }
         Placement::Realloc(realloc) => {
             let realloc = function::<(u32, u32, u32, u32), u32>(store, instance, realloc)?;
             let input_at = realloc.call_async(&mut *store, (0, 0, 1, input_len)).await?;
-            write_allocated(store, instance, exports, input_at, input)?;
+            write_allocated(store, memory, input_at, input)?;
             let env_at = realloc.call_async(&mut *store, (0, 0, 1, env_len)).await?;
-            write_allocated(store, instance, exports, env_at, env)?;
+            write_allocated(store, memory, env_at, env)?;
             Ok((input_at, env_at))
         }
     }
 }
 
 /// Writes to what an allocator gave. 0 is what allocators say when they have nothing.
-fn write_allocated(
-    store: &mut Store<State>,
-    instance: &Instance,
-    exports: Exports,
-    at: u32,
-    bytes: &[u8],
-) -> wasmtime::Result<()> {
+fn write_allocated(store: &mut Store<State>, memory: wasmtime::Memory, at: u32, bytes: &[u8]) -> wasmtime::Result<()> {
     wasmtime::ensure!(at != 0 || bytes.is_empty(), "the plugin's allocator has no memory for its input");
-    write(store, instance, exports, at, bytes)
+    write(store, memory, at, bytes)
 }
 
-fn write(store: &mut Store<State>, instance: &Instance, exports: Exports, at: u32, bytes: &[u8]) -> wasmtime::Result<()> {
-    let memory = memory(store, instance, exports)?;
+fn write(store: &mut Store<State>, memory: wasmtime::Memory, at: u32, bytes: &[u8]) -> wasmtime::Result<()> {
     Ok(Memory::new(memory.data_mut(store)).write(at, bytes)?)
 }
 
@@ -222,11 +220,10 @@ fn memory(store: &mut Store<State>, instance: &Instance, exports: Exports) -> wa
 fn free(
     store: &mut Store<State>,
     instance: &Instance,
-    exports: Exports,
+    memory: wasmtime::Memory,
     heap_base: Option<ModuleExport>,
     len: usize,
 ) -> wasmtime::Result<u32> {
-    let memory = memory(store, instance, exports)?;
     let end = memory.data_size(&*store) as u64;
     let global = heap_base.and_then(|export| instance.get_module_export(&mut *store, &export)?.into_global());
     if let Some(Val::I32(base)) = global.map(|global| global.get(&mut *store)) {

@@ -119,7 +119,7 @@ async fn run(generation: &Generation, active: &Arc<Active>, program: Program) ->
 }
 
 async fn run_preview1(pre: &wasmtime::InstancePre<State>, active: &Arc<Active>, program: Program) -> wasmtime::Result<u32> {
-    let mut store = active.equipment.core_store(active, program)?;
+    let mut store = active.equipment.core_store(active, Some(program))?;
     let instance = pre.instantiate_async(&mut store).await?;
     instance.get_typed_func::<(), ()>(&mut store, START)?.call_async(&mut store, ()).await?;
     Ok(0)

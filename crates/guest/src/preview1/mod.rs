@@ -61,7 +61,8 @@ pub(crate) enum Io {
     Host,
 }
 
-/// What the host keeps for one program.
+/// What the host keeps for one program; by default for one that cannot ask for it.
+#[derive(Default)]
 pub(crate) struct Preview1 {
     args: Vec<String>,
     env: Vec<(String, String)>,

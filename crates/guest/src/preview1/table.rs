@@ -177,6 +177,7 @@ fn open_directory(path: &PathBuf) -> io::Result<HostFile> {
 }
 
 /// The table: numbers are positions in it.
+#[derive(Default)]
 pub(super) struct Table {
     slots: Vec<Option<Descriptor>>,
 }

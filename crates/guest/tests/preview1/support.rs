@@ -79,6 +79,8 @@ impl Host {
             interfaces: Vec::new(),
             egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
             pool: PoolSize { guests: 64, warm: 64 },
+            page_scan: true,
+            tick: guest::TICK,
             runners: 1,
             data: data.path().to_owned(),
             metrics: Metrics::new(),
