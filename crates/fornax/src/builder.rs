@@ -10,7 +10,7 @@ use base::{Error, Gate, GateOptions, Kind, Metrics, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions};
-use guest::{Interface, PoolSize, Runtime, RuntimeOptions};
+use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -121,6 +121,7 @@ impl Builder {
             egress,
             pool,
             runners: threads,
+            loaded_max: self.config.server.modules_loaded.unwrap_or_else(|| Machine::read().modules_loaded()),
             data: data.clone(),
             metrics: Arc::clone(&metrics),
         })?;

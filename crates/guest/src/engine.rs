@@ -5,10 +5,10 @@
 //! Both take instances from a pool: making a sandbox is then taking a slot, and dropping it is resetting the pages the
 //! guest touched.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::LazyLock;
 
-use base::Error;
-use base::Kind;
+use base::{Digest, Error, Kind};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::machine::Machine;
@@ -90,28 +90,49 @@ impl EngineKind {
 }
 
 /// Both engines.
-#[derive(Clone)]
 pub(crate) struct Engines {
-    plain: Engine,
-    concurrent: Engine,
+    plain: Made,
+    concurrent: Made,
+}
+
+struct Made {
+    engine: Engine,
+    /// What code of it is for, beside the artifact: this engine of this wasmtime on this processor.
+    suffix: String,
 }
 
 impl Engines {
     pub(crate) fn new(size: PoolSize) -> Result<Self, Error> {
         let scan = Machine::read().scans_pages();
-        Ok(Self { plain: engine(size, EngineKind::Plain, scan)?, concurrent: engine(size, EngineKind::Concurrent, scan)? })
+        Ok(Self { plain: made(size, EngineKind::Plain, scan)?, concurrent: made(size, EngineKind::Concurrent, scan)? })
     }
 
     pub(crate) fn get(&self, kind: EngineKind) -> &Engine {
+        &self.made(kind).engine
+    }
+
+    pub(crate) fn all(&self) -> Vec<Engine> {
+        vec![self.plain.engine.clone(), self.concurrent.engine.clone()]
+    }
+
+    /// What compiled code of an artifact is called: what it is for.
+    pub(crate) fn name_of_code(&self, kind: EngineKind, artifact: &Digest) -> String {
+        format!("{artifact}-{}", self.made(kind).suffix)
+    }
+
+    fn made(&self, kind: EngineKind) -> &Made {
         match kind {
             EngineKind::Plain => &self.plain,
             EngineKind::Concurrent => &self.concurrent,
         }
     }
+}
 
-    pub(crate) fn all(&self) -> Vec<Engine> {
-        vec![self.plain.clone(), self.concurrent.clone()]
-    }
+fn made(size: PoolSize, kind: EngineKind, scan: bool) -> Result<Made, Error> {
+    let engine = engine(size, kind, scan)?;
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    Ok(Made { suffix: format!("{}-{:016x}", kind.name(), hasher.finish()), engine })
 }
 
 fn engine(size: PoolSize, kind: EngineKind, scan: bool) -> Result<Engine, Error> {

@@ -73,22 +73,25 @@ impl Linkers {
         &self,
         kind: EngineKind,
         component: &Component,
-        imports: &[String],
         granted: &Granted,
     ) -> Result<InstancePre<State>, Error> {
         let base = match kind {
             EngineKind::Plain => &self.plain,
             EngineKind::Concurrent => &self.concurrent,
         };
-        let mut linker = base.clone();
-        let engine = linker.engine().clone();
-        let shape = Shape::new(component, &engine);
-        for (interface, _) in granted {
-            interface.link(&mut linker, &shape)?;
-        }
-        linker.instantiate_pre(component).map_err(|error| {
+        let shape = Shape::new(component, base.engine());
+        let linked = if granted.is_empty() {
+            base.instantiate_pre(component)
+        } else {
+            let mut linker = base.clone();
+            for (interface, _) in granted {
+                interface.link(&mut linker, &shape)?;
+            }
+            linker.instantiate_pre(component)
+        };
+        linked.map_err(|error| {
             Error::new(Kind::Unprocessable, format!("the component does not fit what is offered: {}", error.root_cause()))
-                .internal(format!("{error:#}; imports {imports:?}"))
+                .internal(format!("{error:#}; imports {:?}", shape.imports("")))
         })
     }
 }

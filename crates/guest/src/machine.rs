@@ -24,6 +24,12 @@ const RESERVED_BYTES: u64 = 2 * ((4 << 30) + (64 << 20));
 /// of them.
 const MAPPINGS_PER_PLACE: u64 = 2 * 2 + 4;
 
+/// Of the mappings, one part in so many is for the code of modules that are loaded.
+const CODE_PART: u64 = 16;
+
+/// Mappings of a loaded module: what is only read of its code, what runs, and what is written once.
+const MAPPINGS_PER_MODULE: u64 = 3;
+
 /// Memory that a small guest takes with all that is made for it.
 const GUEST_BYTES: u64 = 256 << 10;
 
@@ -83,6 +89,11 @@ impl Machine {
         // A quarter of the memory, shared by two engines, may lie in sandboxes that nobody uses.
         let warm = (self.memory_bytes / 8 / kept as u64).clamp(1, places);
         PoolSize { guests: saturating_u32(places), warm: saturating_u32(warm) }
+    }
+
+    /// Modules whose code may be in memory at once.
+    pub fn modules_loaded(&self) -> u32 {
+        saturating_u32((self.mappings / CODE_PART / MAPPINGS_PER_MODULE).max(PLACES_MIN))
     }
 
     /// What keeps the pool from having more places.
