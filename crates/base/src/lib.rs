@@ -28,7 +28,7 @@ pub use call::{Call, Command, Deadline, Exit, Input, Output, Reply, Routed, Stdi
 pub use counts::{Counted, Counts, Looked, Totals};
 pub use error::{Blame, Error, Kind};
 pub use fields::{field_tokens, strip_hop_by_hop};
-pub use gate::{Gate, GateOptions, Slot};
+pub use gate::{Gate, GateOptions, POOLS, Places, Slot, Taken};
 pub use id::{Digest, ModuleId, RequestId};
 pub use limits::{Limits, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use base::{Error, Gate, GateOptions, Kind, Metrics, Snapshots};
+use base::{Error, Gate, GateOptions, Kind, Metrics, POOLS, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions};
@@ -76,7 +76,8 @@ impl Builder {
         self
     }
 
-    /// How many guests can live at once; as many as the machine carries where nothing is said.
+    /// How many guests can live at once; where nothing is said, as many as the machine carries beside a few other servers in this
+    /// process.
     #[must_use]
     pub fn pool(mut self, pool: PoolSize) -> Self {
         self.pool = Some(pool);
@@ -127,7 +128,7 @@ impl Builder {
         })?;
         let road = Road {
             snapshots: Arc::new(Snapshots::default()),
-            gate: Arc::new(Gate::new(GateOptions { places: pool.places() })),
+            gate: Arc::new(Gate::new(GateOptions { places: [0; POOLS] })),
             metrics,
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);

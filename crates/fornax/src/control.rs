@@ -33,11 +33,12 @@ struct Published {
 }
 
 /// A module of a configuration on its way into service.
-enum Next {
-    /// As it is.
-    Kept(Published),
-    /// From its file, which may be what is in service.
-    Read(config::Module, Option<Published>),
+struct Next {
+    module: config::Module,
+    /// What is in service, where nothing but its file can have changed.
+    known: Option<Published>,
+    /// Whether the file is read again.
+    anew: bool,
 }
 
 /// What the registry keeps in the data directory.
@@ -242,21 +243,22 @@ impl Control {
         backends: &BTreeMap<String, Backends>,
     ) -> Result<BTreeMap<Name, Published>, Error> {
         let next: Vec<_> = modules.map(|(module, anew)| self.next(module, anew, tenants, backends)).collect();
-        let registered: Vec<_> = next.iter().map(|next| (&next.module().tenant, registered_name(next.module()))).collect();
+        let registered: Vec<_> = next.iter().map(|next| (&next.module.tenant, registered_name(&next.module))).collect();
         self.modules.expect(registered.iter().map(|(tenant, name)| (tenant.as_str(), &**name)));
         let artifacts = Arc::clone(&self.artifacts);
-        let read = move |next: Next| match next {
-            Next::Read(module, known) => {
-                let artifact = read(&module.source, &artifacts).map_err(|error| at_fault(&module, error))?;
-                let known = known.filter(|known| known.version.digest == artifact.digest);
-                Ok(known.map_or(Err((module, artifact)), Ok))
+        let read = move |next: Next| {
+            let Next { module, known, anew } = next;
+            if let Some(known) = known.as_ref().filter(|_| !anew) {
+                return Ok(Ok(known.clone()));
             }
-            Next::Kept(known) => Ok(Ok(known)),
+            let artifact = read(&module.source, &artifacts).map_err(|error| at_fault(&module, error))?;
+            Ok(known.filter(|known| known.version.digest == artifact.digest).ok_or((module, artifact)))
         };
         let (kept, read): (Vec<_>, Vec<_>) = on_all_processors(next, read).await?.into_iter().partition(Result::is_ok);
         let mut published: BTreeMap<_, _> = kept.into_iter().flatten().map(|kept| (name_of(&kept.from), kept)).collect();
         let read: Vec<_> = read.into_iter().filter_map(Result::err).collect();
 
+        self.road.gate.enlarge(self.runtime.expect(read.iter().map(|(_, artifact)| artifact))?);
         let (runtime, connected) = (Arc::clone(&self.runtime), backends.clone());
         let prepare = move |(module, artifact): (config::Module, Artifact)| {
             let spec = spec(&module, &connected);
@@ -297,18 +299,15 @@ impl Control {
                 && same_backends(&known.backends, &bound(module, backends))
                 && Arc::ptr_eq(&known.version.tenant, &tenants[module.tenant.as_str()])
         });
-        match known {
-            Some(known) if !anew => Next::Kept(known.clone()),
-            known => Next::Read(module.clone(), known.cloned()),
-        }
+        Next { module: module.clone(), known: known.cloned(), anew }
     }
 
     /// Gives what is prepared its ids and versions.
     fn register(&mut self, prepared: &[(config::Module, Digest, Prepared)]) -> Result<Vec<Registered>, Error> {
         let places_max = self.road.gate.places_max();
         for (module, _, Prepared { places, .. }) in prepared {
-            if *places > places_max {
-                let text = format!("an instance takes {places} places of the pool, which has {places_max}: it could never be called");
+            if let Some((places, max)) = places.iter().zip(places_max).find(|(places, max)| *places > max) {
+                let text = format!("an instance takes {places} places of the pool, which has {max}: it could never be called");
                 return Err(at_fault(module, unprocessable(text)));
             }
         }
@@ -319,15 +318,6 @@ impl Control {
             pinned: module.id,
             digest: *digest,
         }))
-    }
-}
-
-impl Next {
-    fn module(&self) -> &config::Module {
-        match self {
-            Self::Kept(known) => &known.from,
-            Self::Read(module, _) => module,
-        }
     }
 }
 

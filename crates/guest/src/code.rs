@@ -33,7 +33,7 @@ impl Codes {
         if let Some(code) = shared.upgrade() {
             return Ok(code);
         }
-        let (engine, name) = (engines.get(scan.engine), engines.name_of_code(scan.engine, &digest));
+        let (engine, name) = (engines.get(scan.engine)?, engines.name_of_code(scan.engine, &digest)?);
         let compiled = match self.dir.find(&name, scan.is_core) {
             Some(compiled) => compiled,
             None => self.dir.compile(engine, &artifact.bytes()?, scan.is_core, &name)?,
@@ -44,13 +44,14 @@ impl Codes {
     }
 
     /// How many places an instance takes, if it is known that what fits in this way can be called.
-    pub(crate) fn places(&self, engines: &Engines, artifact: &Artifact, fit: Fit) -> Option<u32> {
-        self.dir.places(&engines.name_of_code(artifact.scan.engine, &artifact.digest), fit)
+    pub(crate) fn places(&self, engines: &Engines, artifact: &Artifact, fit: Fit) -> Result<Option<u32>, Error> {
+        Ok(self.dir.places(&engines.name_of_code(artifact.scan.engine, &artifact.digest)?, fit))
     }
 
     /// Remembers that it is, and how many.
-    pub(crate) fn note(&self, engines: &Engines, artifact: &Artifact, fit: Fit, places: u32) {
-        self.dir.note(&engines.name_of_code(artifact.scan.engine, &artifact.digest), fit, places);
+    pub(crate) fn note(&self, engines: &Engines, artifact: &Artifact, fit: Fit, places: u32) -> Result<(), Error> {
+        self.dir.note(&engines.name_of_code(artifact.scan.engine, &artifact.digest)?, fit, places);
+        Ok(())
     }
 
     /// Forgets and removes the code of artifacts that this process used and that are not in `used`. Removes what nobody has used for

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
-use base::{BoxFuture, Call, Entry, Error, Handler, Input, Kind, Metrics, Reply};
+use base::{BoxFuture, Call, Entry, Error, Handler, Input, Kind, Metrics, POOLS, Reply};
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::ResourcesRequired;
 
 use crate::artifact::Artifact;
-use crate::codec::{self, Codec};
 use crate::code::Codes;
+use crate::codec::{self, Codec};
 use crate::engine::{Engines, MEMORIES_PER_GUEST, PLACES_OF_UNKNOWN, TABLES_PER_GUEST};
 use crate::entry::{ENTRIES, Linked};
 use crate::ignis;
@@ -39,7 +39,7 @@ const DROPPED_PART: usize = 16;
 
 /// What loading takes, for all modules of a runtime.
 pub(crate) struct Loader {
-    pub(crate) engines: Engines,
+    pub(crate) engines: Arc<Engines>,
     pub(crate) linkers: Linkers,
     pub(crate) core: Arc<Core>,
     pub(crate) codes: Codes,
@@ -65,18 +65,11 @@ pub(crate) struct Recipe {
 }
 
 impl Loader {
-    pub(crate) fn new(
-        engines: Engines,
-        linkers: Linkers,
-        core: Arc<Core>,
-        codes: Codes,
-        loaded_max: u32,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(engines: Arc<Engines>, core: Arc<Core>, codes: Codes, loaded_max: u32, metrics: Arc<Metrics>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             engines,
-            linkers,
+            linkers: Linkers::default(),
             core,
             codes,
             turns: Arc::new(Semaphore::new(processors.max(LOADS_AT_ONCE_MIN))),
@@ -99,24 +92,25 @@ impl Loader {
             recipe,
         });
         let (artifact, fit) = (&loadable.recipe.artifact, loadable.recipe.fit());
-        let places = match self.codes.places(&self.engines, artifact, fit) {
+        let places = match self.codes.places(&self.engines, artifact, fit)? {
             Some(places) => places,
             None => {
                 let (_, places) = loadable.load_now()?;
-                self.codes.note(&self.engines, artifact, fit, places);
+                self.codes.note(&self.engines, artifact, fit, places)?;
                 self.shrink();
                 places
             }
         };
-        Ok(Prepared { handler: Arc::new(OnDemand(loadable)), entries, places })
+        let mut by_pool = [0; POOLS];
+        by_pool[artifact.scan.engine.pool()] = places;
+        Ok(Prepared { handler: Arc::new(OnDemand(loadable)), entries, places: by_pool })
     }
 
     fn make(&self, recipe: &Recipe) -> Result<(Loaded, u32), Error> {
-        let kind = recipe.artifact.scan.engine;
         let code = self.codes.load(&self.engines, &recipe.artifact)?;
         let (linked, needs, stacks) = match &*code {
             Code::Component(component) => {
-                let pre = self.linkers.link(kind, component, &recipe.equipment.interfaces)?;
+                let pre = self.linkers.link(component, &recipe.equipment.interfaces, recipe.artifact.scan.engine)?;
                 (Linked::Component(pre), component.resources_required(), 1)
             }
             Code::Core(core) => {
@@ -154,17 +148,23 @@ impl Loader {
             })
         };
         *list = newer.iter().map(Arc::downgrade).collect();
-        self.metrics.modules_loaded.set(i64::try_from(list.len()).unwrap_or(i64::MAX));
         drop(list);
         for module in oldest {
             module.loaded.store(None);
             self.metrics.module_unloads.inc();
         }
+        self.show(&self.list());
+    }
+
+    fn show(&self, list: &[Weak<Loadable>]) {
+        self.metrics.modules_loaded.set(i64::try_from(list.len()).unwrap_or(i64::MAX));
     }
 
     /// Forgets what is gone with its module.
     pub(crate) fn forget_gone(&self) {
-        self.list().retain(|module| module.strong_count() > 0);
+        let mut list = self.list();
+        list.retain(|module| module.strong_count() > 0);
+        self.show(&list);
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Weak<Loadable>>> {
@@ -284,7 +284,7 @@ impl Loadable {
         let mut list = loader.list();
         if self.loaded.swap(Some(Arc::clone(&loaded))).is_none() {
             list.push(Arc::downgrade(self));
-            loader.metrics.modules_loaded.set(i64::try_from(list.len()).unwrap_or(i64::MAX));
+            loader.show(&list);
         }
         Ok((loaded, places))
     }

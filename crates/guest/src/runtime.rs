@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base::{Digest, Entry, Error, Handler, Kind, Metrics};
+use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places};
 
 use crate::artifact::Artifact;
 use crate::code::Codes;
@@ -13,9 +13,9 @@ use crate::codec;
 use crate::engine::{Engines, PoolSize};
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
-use crate::link::{self, Linkers};
+use crate::link;
 use crate::loading::{Loader, Recipe};
-use crate::preview1::{self, Io, Places, Tenants};
+use crate::preview1::{self, Io, Tenants};
 use crate::publish::CodeDir;
 use crate::runner::Runners;
 use crate::ticker::Ticker;
@@ -44,7 +44,7 @@ pub(crate) struct Core {
     pub(crate) runners: Runners,
     pub(crate) egress: egress::Egress,
     /// For files and directories that programs open.
-    pub(crate) places: Arc<Places>,
+    pub(crate) places: Arc<preview1::Places>,
     /// The same programs' turns to wait for a disk.
     pub(crate) tenants: Tenants,
 }
@@ -104,17 +104,17 @@ pub struct Prepared {
     pub handler: Arc<dyn Handler>,
     /// The ways it can be called.
     pub entries: Vec<Entry>,
-    /// Places in the pool one instance takes: more than one for a component with several memories or many tables, and for a module
-    /// whose allocator the host may run beside it.
-    pub places: u32,
+    /// Places one instance takes, in the pool of its engine: more than one for a component with several memories or many tables, and for
+    /// a module whose allocator the host may run beside it.
+    pub places: Places,
 }
 
 impl Runtime {
-    /// Starts the engines and their threads.
+    /// Starts the threads. Engines are made when they are needed.
     ///
     /// # Errors
     ///
-    /// [`Kind::Internal`] if the machine cannot give the pool its address space, or a thread cannot start.
+    /// [`Kind::Internal`] if a thread cannot start, or the directory of compiled code cannot be used.
     ///
     /// # Panics
     ///
@@ -124,20 +124,30 @@ impl Runtime {
             let same = options.interfaces[..at].iter().find(|other| other.slot() == interface.slot());
             assert!(same.is_none(), "the interface {} has the slot of another", interface.name());
         }
-        let engines = Engines::new(options.pool)?;
-        let ticker = Ticker::start(engines.all())
+        let engines = Arc::new(Engines::new(options.pool));
+        let ticker = Ticker::start(Arc::clone(&engines))
             .map_err(|error| Error::new(Kind::Internal, "cannot start the ticker thread").caused_by(error))?;
         let core = Arc::new(Core {
             ticker,
             runners: Runners::start(options.runners)?,
             egress: options.egress,
-            places: Places::new(),
+            places: preview1::Places::new(),
             tenants: Tenants::default(),
         });
         let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?);
-        let linkers = Linkers::new(&engines)?;
-        let loader = Loader::new(engines, linkers, core, codes, options.loaded_max, options.metrics);
+        let loader = Loader::new(engines, core, codes, options.loaded_max, options.metrics);
         Ok(Self { interfaces: options.interfaces, loader: Arc::new(loader) })
+    }
+
+    /// Makes the engines that these artifacts need. Those that are made together share what the machine carries, so it is best to
+    /// know all of them by now. Says how many places there are in each pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Internal`] if the machine cannot give a pool its address space or its mappings.
+    pub fn expect<'a>(&self, artifacts: impl IntoIterator<Item = &'a Artifact>) -> Result<Places, Error> {
+        self.loader.engines.expect(&artifacts.into_iter().map(|artifact| artifact.scan.engine).collect())?;
+        Ok(self.loader.engines.places())
     }
 
     /// Makes an artifact callable: finds who provides what it asks for, and makes sure that it can be called. That takes long the
@@ -156,7 +166,7 @@ impl Runtime {
         // Components get theirs anew for each call; that they can be opened is found out now.
         let preopens = preview1::open_granted(&module.dirs, &core.tenants.steps(&module.tenant))?;
         let equipment = Arc::new(Equipment {
-            engine: self.loader.engines.get(scan.engine).clone(),
+            engine: self.loader.engines.get(scan.engine)?.clone(),
             env: module.env,
             args: with_program_name(&module.name, module.args),
             input_at_zero: module.input_at_zero,

@@ -7,9 +7,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use base::{Call, Input, ModuleVersion, RequestId, Slot as TenantSlot};
+use base::{Call, Input, ModuleVersion, RequestId, Slot as TenantSlot, Taken};
 use http::HeaderValue;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -35,7 +34,7 @@ pub(crate) struct Active {
     pub(crate) equipment: Arc<Equipment>,
     root: Arc<TenantSlot>,
     settled: AtomicBool,
-    _place: Option<OwnedSemaphorePermit>,
+    _places: Taken,
 }
 
 impl Active {
@@ -51,7 +50,7 @@ impl Active {
             equipment: Arc::clone(equipment),
             root: call.root,
             settled: AtomicBool::new(false),
-            _place: call.place,
+            _places: call.places,
         };
         (Arc::new(active), call.input)
     }

@@ -44,7 +44,7 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
     let runtime = Runtime::new(RuntimeOptions {
         interfaces: vec![interface],
         egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
-        pool: PoolSize { guests: 128, warm: 128 },
+        pool: PoolSize::of(128),
         runners: 1,
         loaded_max: 64,
         data: data.to_owned(),
@@ -90,7 +90,7 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         handler: prepared.handler,
         metrics: Metrics::new().module(tenant, guest),
     };
-    Counter { gate: Gate::new(GateOptions { places: 128 }), version: Arc::new(version) }
+    Counter { gate: Gate::new(GateOptions { places: [128, 128] }), version: Arc::new(version) }
 }
 
 /// What every shape can do.

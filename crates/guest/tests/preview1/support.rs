@@ -78,13 +78,13 @@ impl Host {
         let runtime = Runtime::new(RuntimeOptions {
             interfaces: Vec::new(),
             egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
-            pool: PoolSize { guests: 64, warm: 64 },
+            pool: PoolSize::of(64),
             runners: 1,
             loaded_max: 64,
             data: data.path().to_owned(),
             metrics: Metrics::new(),
         });
-        Self { runtime: runtime.expect("a runtime"), gate: Gate::new(GateOptions { places: 64 }), _data: data }
+        Self { runtime: runtime.expect("a runtime"), gate: Gate::new(GateOptions { places: [64, 0] }), _data: data }
     }
 
     /// Prepares a program by its file.
