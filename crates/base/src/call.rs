@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Body, Entry, Error, Kind, ModuleVersion, RequestId, Route, Slot};
+use crate::{Body, Entry, Error, Kind, ModuleVersion, RequestId, Route, Slot, Taken};
 
 /// A call inside a call inside a call: this deep and no deeper.
 const DEPTH_MAX: u8 = 8;
@@ -155,8 +154,8 @@ pub struct Call {
     pub trace: Option<HeaderValue>,
     /// What goes in.
     pub input: Input,
-    /// A nested call's own place in the pool, held until the guest has ended.
-    pub place: Option<OwnedSemaphorePermit>,
+    /// A nested call's own places, held until the guest has ended.
+    pub places: Taken,
 }
 
 impl Call {
@@ -173,8 +172,8 @@ impl Call {
         if self.root.count_call() > CALLS_PER_ROOT_MAX {
             return Err(Error::new(Kind::Depth, "one request caused too many calls"));
         }
-        let place = Some(self.root.nested_places(target.module.places)?);
-        Ok(Self { depth: self.depth + 1, place, ..self.related(target, input) })
+        let places = self.root.nested_places(target.module.places)?;
+        Ok(Self { depth: self.depth + 1, places, ..self.related(target, input) })
     }
 
     /// The next step of a chain: the same deadline, slot and place, and what is left of the time to compute. Only one step
@@ -208,7 +207,7 @@ impl Call {
             root: Arc::clone(&self.root),
             trace: self.trace.clone(),
             input,
-            place: None,
+            places: Taken::default(),
         }
     }
 }

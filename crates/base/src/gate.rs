@@ -2,8 +2,8 @@
 //!
 //! Two steps, because a stored answer may end the request between them: [`Gate::check`] looks at what is known of the
 //! request and costs nothing; [`Gate::admit`] takes a place. Places are bounded twice: by tenant, so that one tenant
-//! cannot take all, and by the instance pool, because an exhausted pool is an error and a queue is patience. The common
-//! case is two uncontended atomics; a timer is armed only for a call that waits.
+//! cannot take all, and by the pool its instance comes from, because an exhausted pool is an error and a queue is patience. The
+//! common case is two uncontended atomics; a timer is armed only for a call that waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,19 +17,61 @@ use crate::{Call, Deadline, Entry, Error, Evidence, Input, Kind, ModuleVersion, 
 /// The name of the W3C trace context header.
 const TRACEPARENT: &str = "traceparent";
 
+/// Pools that instances come from: guests of a generation have an engine of their own, and each engine has a pool.
+pub const POOLS: usize = 2;
+
+/// Places by pool.
+pub type Places = [u32; POOLS];
+
 /// How large the gate is.
 #[derive(Clone, Copy, Debug)]
 pub struct GateOptions {
-    /// Guests at once in the whole process: below the instance pool's smallest resource.
-    pub places: u32,
+    /// Guests at once: below each pool's smallest resource.
+    pub places: Places,
 }
 
 /// Admits calls. One for the process.
 #[derive(Debug)]
 pub struct Gate {
-    places: Arc<Semaphore>,
-    places_max: u32,
+    pools: Arc<Pools>,
     closed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Pools {
+    free: [Arc<Semaphore>; POOLS],
+    max: [AtomicU32; POOLS],
+}
+
+/// Places that somebody has; they are free when it is dropped.
+#[derive(Debug, Default)]
+pub struct Taken([Option<OwnedSemaphorePermit>; POOLS]);
+
+impl Pools {
+    fn new(places: Places) -> Self {
+        Self { free: places.map(|places| Arc::new(Semaphore::new(places as usize))), max: places.map(AtomicU32::new) }
+    }
+
+    fn try_take(&self, wanted: Places) -> Option<Taken> {
+        let mut taken = Taken::default();
+        for (pool, wanted) in wanted.into_iter().enumerate().filter(|(_, wanted)| *wanted > 0) {
+            taken.0[pool] = Some(Arc::clone(&self.free[pool]).try_acquire_many_owned(wanted).ok()?);
+        }
+        Some(taken)
+    }
+
+    /// Takes them in the order of the pools, so that no two wait for each other.
+    async fn take(&self, wanted: Places) -> Option<Taken> {
+        let mut taken = Taken::default();
+        for (pool, wanted) in wanted.into_iter().enumerate().filter(|(_, wanted)| *wanted > 0) {
+            taken.0[pool] = Some(Arc::clone(&self.free[pool]).acquire_many_owned(wanted).await.ok()?);
+        }
+        Some(taken)
+    }
+
+    fn max(&self) -> Places {
+        std::array::from_fn(|pool| self.max[pool].load(Ordering::Relaxed))
+    }
 }
 
 /// A tenant's place, held by everything that belongs to one request from outside.
@@ -41,9 +83,9 @@ pub struct Slot {
     computed_ns: AtomicU64,
     memory_bytes: AtomicU64,
     instance_age_ns: AtomicU64,
-    places: Arc<Semaphore>,
+    pools: Arc<Pools>,
     _tenant: OwnedSemaphorePermit,
-    _place: OwnedSemaphorePermit,
+    _places: Taken,
 }
 
 impl Slot {
@@ -81,29 +123,39 @@ impl Slot {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn nested_places(&self, places: u32) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.places).try_acquire_many_owned(places).map_err(|_| overloaded(1))
+    /// Places of their own for what the request leaves behind; none where there are none to spare.
+    pub fn try_places(&self, places: Places) -> Option<Taken> {
+        self.pools.try_take(places)
+    }
+
+    pub(crate) fn nested_places(&self, places: Places) -> Result<Taken, Error> {
+        self.try_places(places).ok_or_else(|| overloaded(1))
     }
 }
 
 impl Gate {
     /// A gate with nobody inside.
     pub fn new(options: GateOptions) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(options.places as usize)),
-            places_max: options.places,
-            closed: AtomicBool::new(false),
-        }
+        Self { pools: Arc::new(Pools::new(options.places)), closed: AtomicBool::new(false) }
     }
 
     /// Places there are.
-    pub fn places_max(&self) -> u32 {
-        self.places_max
+    pub fn places_max(&self) -> Places {
+        self.pools.max()
+    }
+
+    /// From now on there are so many, where that is more than there were: pools are made when they are needed.
+    pub fn enlarge(&self, places: Places) {
+        for (pool, places) in places.into_iter().enumerate() {
+            let before = self.pools.max[pool].fetch_max(places, Ordering::Relaxed);
+            self.pools.free[pool].add_permits(places.saturating_sub(before) as usize);
+        }
     }
 
     /// Places taken, over all tenants.
     pub fn in_flight(&self) -> usize {
-        (self.places_max as usize).saturating_sub(self.places.available_permits())
+        let taken = |(max, free): (u32, &Arc<Semaphore>)| (max as usize).saturating_sub(free.available_permits());
+        self.places_max().into_iter().zip(&self.pools.free).map(taken).sum()
     }
 
     /// From now on readiness is refused; calls still pass, so that what is on its way is answered.
@@ -162,7 +214,7 @@ impl Gate {
             root: Arc::new(slot),
             trace,
             input,
-            place: None,
+            places: Taken::default(),
             module: routed.module,
         })
     }
@@ -174,20 +226,19 @@ impl Gate {
             return None;
         }
         let of_tenant = Arc::clone(&tenant.places).try_acquire_owned().ok()?;
-        let place = Arc::clone(&self.places).try_acquire_many_owned(module.places).ok()?;
-        Some(self.slot(of_tenant, place))
+        Some(self.slot(of_tenant, self.pools.try_take(module.places)?))
     }
 
-    fn slot(&self, of_tenant: OwnedSemaphorePermit, place: OwnedSemaphorePermit) -> Slot {
+    fn slot(&self, of_tenant: OwnedSemaphorePermit, places: Taken) -> Slot {
         Slot {
             id: RequestId::next(),
             calls: AtomicU32::new(1),
             computed_ns: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             instance_age_ns: AtomicU64::new(0),
-            places: Arc::clone(&self.places),
+            pools: Arc::clone(&self.pools),
             _tenant: of_tenant,
-            _place: place,
+            _places: places,
         }
     }
 
@@ -196,8 +247,7 @@ impl Gate {
         let _waiting = Waiting::enter(tenant)?;
         let enter = async {
             let of_tenant = Arc::clone(&tenant.places).acquire_owned().await.ok()?;
-            let place = Arc::clone(&self.places).acquire_many_owned(module.places).await.ok()?;
-            Some(self.slot(of_tenant, place))
+            Some(self.slot(of_tenant, self.pools.take(module.places).await?))
         };
         match tokio::time::timeout(tenant.limits.queue_wait, enter).await {
             Ok(Some(slot)) => Ok(slot),
@@ -242,7 +292,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::tests_support::module_of;
+    use crate::tests_support::{module_of, module_with};
     use crate::{Body, TenantLimits, Via};
 
     fn routed(limits: TenantLimits) -> Routed {
@@ -255,7 +305,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_tenant_waits_then_is_refused_and_recovers() {
-        let gate = Gate::new(GateOptions { places: 10 });
+        let gate = Gate::new(GateOptions { places: [10, 0] });
         let routed = routed(TenantLimits { in_flight: 1, queue: 1, queue_wait: Duration::from_secs(1) });
         let first = gate.admit(routed.clone(), input()).await.expect("the first has a place");
         let refused = gate.admit(routed.clone(), input()).await.expect_err("the second waits in vain");
@@ -266,7 +316,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_is_bounded() {
-        let gate = Arc::new(Gate::new(GateOptions { places: 10 }));
+        let gate = Arc::new(Gate::new(GateOptions { places: [10, 0] }));
         let routed = routed(TenantLimits { in_flight: 1, queue: 1, queue_wait: Duration::from_secs(5) });
         let first = gate.admit(routed.clone(), input()).await.expect("a place");
         let waiting = tokio::spawn({
@@ -283,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn children_share_deadline_and_root_and_are_bounded_in_depth() {
-        let gate = Gate::new(GateOptions { places: 20 });
+        let gate = Gate::new(GateOptions { places: [20, 0] });
         let routed = routed(TenantLimits::default());
         let root = gate.admit(routed.clone(), input()).await.expect("a place");
         let mut calls = vec![root];
@@ -305,8 +355,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pool_is_full_by_itself_and_can_become_larger() {
+        let gate = Gate::new(GateOptions { places: [1, 1] });
+        let limits = TenantLimits { queue_wait: Duration::ZERO, ..TenantLimits::default() };
+        let of = |places| {
+            let module = module_with(Tenant::new("acme", limits.clone()), "m", places);
+            Routed { module, entry: Entry::Http, via: Via::default() }
+        };
+        let (one, other, both) = (of([1, 0]), of([0, 1]), of([1, 1]));
+        let first = gate.admit(one.clone(), input()).await.expect("a place");
+        gate.admit(one.clone(), input()).await.expect_err("its pool is full");
+        gate.admit(both.clone(), input()).await.expect_err("one of its pools is full");
+        let second = gate.admit(other, input()).await.expect("the other pool is not");
+        gate.enlarge([2, 0]);
+        assert_eq!((gate.places_max(), gate.in_flight()), ([2, 1], 2));
+        let third = gate.admit(one, input()).await.expect("there is one more");
+        drop((first, second, third));
+        let all = gate.admit(both, input()).await.expect("places in both");
+        assert_eq!(gate.in_flight(), 2);
+        drop(all);
+        assert_eq!(gate.in_flight(), 0);
+    }
+
+    #[tokio::test]
     async fn a_full_pool_refuses_children_at_once() {
-        let gate = Gate::new(GateOptions { places: 1 });
+        let gate = Gate::new(GateOptions { places: [1, 0] });
         let routed = routed(TenantLimits::default());
         let root = gate.admit(routed.clone(), input()).await.expect("a place");
         assert_eq!(root.child(routed, input()).expect_err("no place").kind, Kind::Overloaded);
@@ -314,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_declared_body_over_the_limit_is_refused_before_anything_is_spent() {
-        let gate = Gate::new(GateOptions { places: 1 });
+        let gate = Gate::new(GateOptions { places: [1, 0] });
         let routed = routed(TenantLimits::default());
         gate.check(&routed, Some(10 << 20)).expect("at the limit");
         let error = gate.check(&routed, Some((10 << 20) + 1)).expect_err("over the limit");

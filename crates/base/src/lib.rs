@@ -30,7 +30,7 @@ pub use counts::{Counted, Counts, Looked, Totals};
 pub use error::{Blame, Error, Kind};
 pub use evidence::{EVIDENCE, Evidence};
 pub use fields::{field_tokens, strip_hop_by_hop};
-pub use gate::{Gate, GateOptions, Slot};
+pub use gate::{Gate, GateOptions, POOLS, Places, Slot, Taken};
 pub use id::{Digest, ModuleId, RequestId};
 pub use limits::{Limits, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};

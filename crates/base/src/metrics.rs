@@ -79,6 +79,12 @@ pub struct Metrics {
     pub guests_moved: Counter,
     /// Files of compiled code that were not as they were written.
     pub code_rejected: Counter,
+    /// Modules whose code is in memory.
+    pub modules_loaded: Gauge,
+    /// Times that one was loaded.
+    pub module_loads: Counter,
+    /// Times that one was dropped for others.
+    pub module_unloads: Counter,
     /// Configurations put into service.
     pub reloads: Counter,
 }
@@ -98,6 +104,9 @@ impl Metrics {
             connections: Gauge::default(),
             guests_moved: Counter::default(),
             code_rejected: Counter::default(),
+            modules_loaded: Gauge::default(),
+            module_loads: Counter::default(),
+            module_unloads: Counter::default(),
             reloads: Counter::default(),
         };
         let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +120,9 @@ impl Metrics {
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
         registry.register("code_rejected", "Files of compiled code not as they were written", metrics.code_rejected.clone());
+        registry.register("modules_loaded", "Modules whose code is in memory", metrics.modules_loaded.clone());
+        registry.register("module_loads", "Loads of a module's code", metrics.module_loads.clone());
+        registry.register("module_unloads", "Modules whose code was dropped for others", metrics.module_unloads.clone());
         registry.register("reloads", "Configurations put into service", metrics.reloads.clone());
         drop(registry);
         Arc::new(metrics)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::evidence::Shown;
-use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Reply, Tenant};
+use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Places, Reply, Tenant};
 
 /// A future that can be polled in a connection's task and moved to another thread.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -79,8 +79,8 @@ pub struct ModuleVersion {
     pub limits: Limits,
     /// The ways it can be called.
     pub entries: Vec<Entry>,
-    /// Places in the instance pool one call takes; at least 1.
-    pub places: u32,
+    /// Places one call takes; at least 1, and in one pool, but for a chain.
+    pub places: Places,
     /// What takes its calls.
     pub handler: Arc<dyn Handler>,
     /// Where its calls are counted.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    BoxFuture, Call, Digest, Entry, Error, Handler, Limits, Metrics, ModuleId, ModuleVersion, Reply, Tenant, TenantLimits,
+    BoxFuture, Call, Digest, Entry, Error, Handler, Limits, Metrics, ModuleId, ModuleVersion, Places, Reply, Tenant, TenantLimits,
 };
 
 struct Never;
@@ -21,6 +21,11 @@ pub fn module(tenant: &str, name: &str) -> Arc<ModuleVersion> {
 
 /// One of this tenant.
 pub fn module_of(tenant: Tenant, name: &str) -> Arc<ModuleVersion> {
+    module_with(tenant, name, [1, 0])
+}
+
+/// One that takes these places.
+pub fn module_with(tenant: Tenant, name: &str, places: Places) -> Arc<ModuleVersion> {
     Arc::new(ModuleVersion {
         id: ModuleId::random(),
         name: name.into(),
@@ -32,7 +37,7 @@ pub fn module_of(tenant: Tenant, name: &str) -> Arc<ModuleVersion> {
         app: "app".into(),
         limits: Limits::default(),
         entries: vec![Entry::Http],
-        places: 1,
+        places,
         handler: Arc::new(Never),
     })
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use base::{Error, Gate, GateOptions, Kind, Metrics, Snapshots};
+use base::{Error, Gate, GateOptions, Kind, Metrics, POOLS, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions};
-use guest::{Interface, PoolSize, Runtime, RuntimeOptions, TICK};
+use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions, TICK};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -88,7 +88,8 @@ impl Builder {
         self
     }
 
-    /// How many guests can live at once; as many as the machine carries where nothing is said.
+    /// How many guests can live at once; where nothing is said, as many as the machine carries beside a few other servers in this
+    /// process.
     #[must_use]
     pub fn pool(mut self, pool: PoolSize) -> Self {
         self.pool = Some(pool);
@@ -150,12 +151,13 @@ impl Builder {
             page_scan: self.page_scan,
             tick: self.tick,
             runners: threads,
+            loaded_max: self.config.server.modules_loaded.unwrap_or_else(|| Machine::read().modules_loaded()),
             data: data.clone(),
             metrics: Arc::clone(&metrics),
         })?;
         let road = Road {
             snapshots: Arc::new(Snapshots::default()),
-            gate: Arc::new(Gate::new(GateOptions { places: pool.places() })),
+            gate: Arc::new(Gate::new(GateOptions { places: [0; POOLS] })),
             metrics,
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);

@@ -2,19 +2,22 @@
 //!
 //! It never stands on the road. Everything that takes time or can fail is done before the pointer is swapped, so a reload
 //! that fails changes nothing; what did not change is kept as it is, with its calls in flight and its warm instances.
+//! Modules are read and prepared on every processor: a start with a thousand of them is held up by nothing else.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 
 use base::{
     Counts, Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Page, PageKind, Route, RouteTable, Snapshot,
     Target, Tenant, TenantLimits, Weighted,
 };
 use front::Road;
-use guest::{BackendTable, Backends, Directory, Interface, Prepared, Runtime};
-use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules};
+use guest::{Artifact, BackendTable, Backends, Directory, Interface, Prepared, Runtime};
+use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules, Registered, Registration};
 
 use crate::config::{self, Config};
 
@@ -29,15 +32,24 @@ struct Published {
     version: Arc<ModuleVersion>,
 }
 
+/// A module of a configuration on its way into service.
+struct Next {
+    module: config::Module,
+    /// What is in service, where nothing but its file can have changed.
+    known: Option<Published>,
+    /// Whether the file is read again.
+    anew: bool,
+}
+
 /// What the registry keeps in the data directory.
 pub(crate) struct Stores {
-    artifacts: ArtifactStore,
+    artifacts: Arc<ArtifactStore>,
     modules: Modules,
 }
 
 impl Stores {
     pub(crate) fn open(data: &Path) -> Result<Self, Error> {
-        Ok(Self { artifacts: ArtifactStore::open(data)?, modules: Modules::open(data)? })
+        Ok(Self { artifacts: Arc::new(ArtifactStore::open(data)?), modules: Modules::open(data)? })
     }
 }
 
@@ -66,7 +78,7 @@ impl Control {
             runtime: Arc::new(runtime),
             interfaces,
             road,
-            artifacts: Arc::new(stores.artifacts),
+            artifacts: stores.artifacts,
             modules: stores.modules,
             data,
             backends: BTreeMap::new(),
@@ -82,7 +94,7 @@ impl Control {
     /// Puts `config` into service, whole or not at all. What was loaded stays beside it.
     pub(crate) async fn apply(&mut self, config: &Config) -> Result<(), Error> {
         let loaded = self.loaded.clone();
-        self.put(config, &loaded, &config.modules).await?;
+        self.put(config, &loaded, None).await?;
         // `[server]` stays what it was at the start.
         let server = self.config.take().map_or_else(|| config.server.clone(), |config| config.server);
         self.config = Some(Config { server, ..config.clone() });
@@ -106,7 +118,7 @@ impl Control {
                 module
             }
         };
-        self.put(&config, &loaded, std::slice::from_ref(&module)).await?;
+        self.put(&config, &loaded, Some(&module)).await?;
         self.loaded = loaded;
         let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
         Ok(Arc::clone(&self.published[&name].version))
@@ -123,8 +135,9 @@ impl Control {
         module
     }
 
-    /// `anew` are read from their files again; others stay as they are, whatever has become of their files meanwhile.
-    async fn put(&mut self, config: &Config, loaded: &[config::Module], anew: &[config::Module]) -> Result<(), Error> {
+    /// All of the configuration is read from its files again, or only the module `anew`; others stay as they are, whatever has
+    /// become of their files meanwhile.
+    async fn put(&mut self, config: &Config, loaded: &[config::Module], anew: Option<&config::Module>) -> Result<(), Error> {
         let same = |a: &config::Module, b: &config::Module| a.tenant == b.tenant && a.name == b.name;
         if let Some(other) = loaded.iter().find(|other| config.modules.iter().any(|module| same(module, other))) {
             let (name, path) = (&other.name, other.source.display());
@@ -134,21 +147,15 @@ impl Control {
         }
         let backends = self.connect_backends(config).await?;
         let tenants = self.next_tenants(config, loaded);
-        let mut published = BTreeMap::new();
-        let all = || config.modules.iter().chain(loaded);
-        let registered: Vec<_> = all().map(|module| (module.tenant.as_str(), registered_name(module))).collect();
-        self.modules.expect(registered.iter().map(|(tenant, name)| (*tenant, &**name)));
-        for module in all() {
-            let name: Name = (module.tenant.as_str().into(), module.name.as_str().into());
-            let next = self.publish(&name, module, anew.contains(module), &tenants, &backends).await?;
-            published.insert(name, next);
-        }
+        let modules = config.modules.iter().map(|module| (module, anew.is_none_or(|anew| anew == module)));
+        let modules = modules.chain(loaded.iter().map(|module| (module, anew == Some(module))));
+        let published = self.publish(modules, &tenants, &backends).await?;
         let counts = self.next_counts(config);
         let routes = config.routes.iter().map(|route| self::route(route, &published, &counts, &self.road.metrics));
         let routes = routes.collect::<Result<_, _>>()?;
         let routes = RouteTable::build(routes).map_err(|error| unprocessable(error.to_string()))?;
         self.generation += 1;
-        let used: Vec<Digest> = published.values().map(|p| p.version.digest).collect();
+        let used: BTreeSet<Digest> = published.values().map(|p| p.version.digest).collect();
         self.road.snapshots.swap(Snapshot {
             generation: self.generation,
             routes,
@@ -228,58 +235,105 @@ impl Control {
         limits.into_iter().map(keep_or_make).collect()
     }
 
-    async fn publish(
+    /// Publishes modules, each with whether its file is read again.
+    async fn publish<'a>(
         &mut self,
-        name: &Name,
+        modules: impl Iterator<Item = (&'a config::Module, bool)>,
+        tenants: &BTreeMap<Arc<str>, Arc<Tenant>>,
+        backends: &BTreeMap<String, Backends>,
+    ) -> Result<BTreeMap<Name, Published>, Error> {
+        let next: Vec<_> = modules.map(|(module, anew)| self.next(module, anew, tenants, backends)).collect();
+        let registered: Vec<_> = next.iter().map(|next| (&next.module.tenant, registered_name(&next.module))).collect();
+        self.modules.expect(registered.iter().map(|(tenant, name)| (tenant.as_str(), &**name)));
+        let artifacts = Arc::clone(&self.artifacts);
+        let read = move |next: Next| {
+            let Next { module, known, anew } = next;
+            if let Some(known) = known.as_ref().filter(|_| !anew) {
+                return Ok(Ok(known.clone()));
+            }
+            let artifact = read(&module.source, &artifacts).map_err(|error| at_fault(&module, error))?;
+            Ok(known.filter(|known| known.version.digest == artifact.digest).ok_or((module, artifact)))
+        };
+        let (kept, read): (Vec<_>, Vec<_>) = on_all_processors(next, read).await?.into_iter().partition(Result::is_ok);
+        let mut published: BTreeMap<_, _> = kept.into_iter().flatten().map(|kept| (name_of(&kept.from), kept)).collect();
+        let read: Vec<_> = read.into_iter().filter_map(Result::err).collect();
+
+        self.road.gate.enlarge(self.runtime.expect(read.iter().map(|(_, artifact)| artifact))?);
+        let (runtime, connected) = (Arc::clone(&self.runtime), backends.clone());
+        let prepare = move |(module, artifact): (config::Module, Artifact)| {
+            let spec = spec(&module, &connected);
+            let prepared = spec.and_then(|spec| runtime.prepare(&artifact, spec)).map_err(|error| at_fault(&module, error))?;
+            Ok((module, artifact.digest, prepared))
+        };
+        let prepared = on_all_processors(read, prepare).await?;
+        let registered = self.register(&prepared)?;
+        for ((module, digest, prepared), registered) in prepared.into_iter().zip(registered) {
+            let version = ModuleVersion {
+                id: registered.id,
+                name: module.name.as_str().into(),
+                version: registered.version,
+                digest,
+                tenant: Arc::clone(&tenants[module.tenant.as_str()]),
+                app: module.app.as_str().into(),
+                limits: module.limits.clone(),
+                entries: prepared.entries,
+                places: prepared.places,
+                handler: prepared.handler,
+                metrics: self.road.metrics.module(&module.tenant, &module.name),
+                evidence: module.evidence,
+            };
+            let next = Published { backends: bound(&module, backends), from: module, version: Arc::new(version) };
+            published.insert(name_of(&next.from), next);
+        }
+        Ok(published)
+    }
+
+    fn next(
+        &self,
         module: &config::Module,
         anew: bool,
         tenants: &BTreeMap<Arc<str>, Arc<Tenant>>,
         backends: &BTreeMap<String, Backends>,
-    ) -> Result<Published, Error> {
-        let at_fault = |error: Error| error.within(&format!("module `{}` ({})", module.name, module.source.display()));
-        let tenant = &tenants[&name.0];
-        let of_module = |(interface, _): &(&String, &Backends)| module.bindings.contains_key(*interface);
-        let bound = backends.iter().filter(of_module).map(|(name, set)| (name.clone(), Arc::clone(set))).collect();
-        let known = self.published.get(name).filter(|known| {
-            known.from == *module && same_backends(&known.backends, &bound) && Arc::ptr_eq(&known.version.tenant, tenant)
+    ) -> Next {
+        let known = self.published.get(&name_of(module)).filter(|known| {
+            known.from == *module
+                && same_backends(&known.backends, &bound(module, backends))
+                && Arc::ptr_eq(&known.version.tenant, &tenants[module.tenant.as_str()])
         });
-        if let Some(known) = known.filter(|_| !anew) {
-            return Ok(known.clone());
-        }
-        let source = module.source.clone();
-        let (artifact, digest) = blocking(move || read(&source)).await?.map_err(at_fault)?;
-        if let Some(known) = known.filter(|known| known.version.digest == digest) {
-            return Ok(known.clone());
-        }
-        let spec = guest::Module { backends: bound.clone(), ..spec(module).map_err(at_fault)? };
-        let (runtime, artifacts) = (Arc::clone(&self.runtime), Arc::clone(&self.artifacts));
-        let prepare = move || {
-            let prepared = runtime.prepare(&artifact, digest, spec)?;
-            artifacts.put(&artifact).map(|_| prepared)
-        };
-        let Prepared { handler, entries, places } = blocking(prepare).await?.map_err(at_fault)?;
-        let places_max = self.road.gate.places_max();
-        if places > places_max {
-            let text = format!("an instance takes {places} places of the pool, which has {places_max}: it could never be called");
-            return Err(at_fault(unprocessable(text)));
-        }
-        let registered = self.modules.register(&module.tenant, &registered_name(module), module.id, digest)?;
-        let version = ModuleVersion {
-            id: registered.id,
-            name: Arc::clone(&name.1),
-            version: registered.version,
-            digest,
-            tenant: Arc::clone(tenant),
-            app: module.app.as_str().into(),
-            limits: module.limits.clone(),
-            entries,
-            places,
-            handler,
-            metrics: self.road.metrics.module(&module.tenant, &module.name),
-            evidence: module.evidence,
-        };
-        Ok(Published { from: module.clone(), backends: bound, version: Arc::new(version) })
+        Next { module: module.clone(), known: known.cloned(), anew }
     }
+
+    /// Gives what is prepared its ids and versions.
+    fn register(&mut self, prepared: &[(config::Module, Digest, Prepared)]) -> Result<Vec<Registered>, Error> {
+        let places_max = self.road.gate.places_max();
+        for (module, _, Prepared { places, .. }) in prepared {
+            if let Some((places, max)) = places.iter().zip(places_max).find(|(places, max)| *places > max) {
+                let text = format!("an instance takes {places} places of the pool, which has {max}: it could never be called");
+                return Err(at_fault(module, unprocessable(text)));
+            }
+        }
+        let names: Vec<_> = prepared.iter().map(|(module, ..)| registered_name(module)).collect();
+        self.modules.register(prepared.iter().zip(&names).map(|((module, digest, _), name)| Registration {
+            tenant: &module.tenant,
+            name,
+            pinned: module.id,
+            digest: *digest,
+        }))
+    }
+}
+
+fn name_of(module: &config::Module) -> Name {
+    (module.tenant.as_str().into(), module.name.as_str().into())
+}
+
+fn at_fault(module: &config::Module, error: Error) -> Error {
+    error.within(&format!("module `{}` ({})", module.name, module.source.display()))
+}
+
+/// What a module's bindings lead to.
+fn bound(module: &config::Module, backends: &BTreeMap<String, Backends>) -> BTreeMap<String, Backends> {
+    let of_module = |(interface, _): &(&String, &Backends)| module.bindings.contains_key(*interface);
+    backends.iter().filter(of_module).map(|(name, set)| (name.clone(), Arc::clone(set))).collect()
 }
 
 /// What a module's id is kept under: its name, or the path it was loaded from, which is no name since it has slashes. Two paths
@@ -291,25 +345,58 @@ fn registered_name(module: &config::Module) -> Cow<'_, str> {
     }
 }
 
-/// Runs what takes long or waits for a disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Kind::Internal, "preparing a module failed").caused_by(error))
+/// Does something with each of many, where it holds up nobody, on as many threads as there are processors. Answers are in order.
+///
+/// # Errors
+///
+/// The first in order; what comes behind it may not have been begun.
+async fn on_all_processors<T: Send + 'static, R: Send + 'static>(
+    all: Vec<T>,
+    work: impl Fn(T) -> Result<R, Error> + Send + Sync + 'static,
+) -> Result<Vec<R>, Error> {
+    let threads = available_parallelism().map_or(1, usize::from).min(all.len());
+    let left = Mutex::new(all.into_iter().enumerate());
+    let shared = Arc::new((left, AtomicBool::new(false), work));
+    let one_thread = || {
+        let shared = Arc::clone(&shared);
+        tokio::task::spawn_blocking(move || {
+            let (left, has_failed, work) = &*shared;
+            let mut done = Vec::new();
+            while !has_failed.load(Relaxed) {
+                let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((at, one)) = next else { break };
+                let result = work(one);
+                has_failed.fetch_or(result.is_err(), Relaxed);
+                done.push((at, result));
+            }
+            done
+        })
+    };
+    let threads: Vec<_> = (0..threads).map(|_| one_thread()).collect();
+    let mut done = Vec::new();
+    for thread in threads {
+        let failed = |error| Error::new(Kind::Internal, "preparing a module failed").caused_by(error);
+        done.extend(thread.await.map_err(failed)?);
+    }
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn read(source: &Path) -> Result<(Vec<u8>, Digest), Error> {
-    let artifact = registry::read_artifact(source, ARTIFACT_BYTES_MAX)?;
-    registry::kind_of(&artifact)?;
-    let digest = Digest::of(&artifact);
-    Ok((artifact, digest))
+/// Reads an artifact and keeps its bytes, so that they can be compiled at any time.
+fn read(source: &Path, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
+    let bytes = registry::read_artifact(source, ARTIFACT_BYTES_MAX)?;
+    registry::kind_of(&bytes)?;
+    let store = Arc::clone(artifacts);
+    let artifact = Artifact::new(Digest::of(&bytes), &bytes, move |digest| store.read(digest))?;
+    artifacts.put(&artifact.digest, &bytes)?;
+    Ok(artifact)
 }
 
 fn same_backends(a: &BTreeMap<String, Backends>, b: &BTreeMap<String, Backends>) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
 }
 
-fn spec(module: &config::Module) -> Result<guest::Module, Error> {
+fn spec(module: &config::Module, backends: &BTreeMap<String, Backends>) -> Result<guest::Module, Error> {
     let allow = egress::AllowList::parse(&module.outbound).map_err(|error| unprocessable(error.to_string()))?;
     let dirs =
         module.dirs.iter().map(|dir| Directory { host: dir.host.clone(), guest: dir.guest.clone(), writable: dir.writable });
@@ -327,7 +414,7 @@ fn spec(module: &config::Module) -> Result<guest::Module, Error> {
         dirs: dirs.collect(),
         allow: Arc::new(allow),
         bindings: module.bindings.clone(),
-        backends: BTreeMap::new(),
+        backends: bound(module, backends),
     })
 }
 

@@ -91,7 +91,7 @@ async fn server(modules: &[Vec<u8>], page_scan: bool) -> (Server, Vec<ModuleId>)
         ids.push(ModuleId::parse(&id).expect("an id"));
     }
     let config = Config::from_toml(&app.text(), &app.folder().join("fornax.toml"), &|_| None).expect("a good app");
-    let builder = Builder::from_config(config).expect("a builder").threads(1).pool(PoolSize { guests: 1, warm: 1 });
+    let builder = Builder::from_config(config).expect("a builder").threads(1).pool(PoolSize::of(1));
     let builder = if page_scan { builder } else { builder.without_page_scan() };
     (builder.without_http().build().await.unwrap_or_else(|error| panic!("{error}")), ids)
 }

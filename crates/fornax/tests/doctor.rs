@@ -26,6 +26,8 @@ fn the_machine_and_the_pool_are_said() {
         "/machine/memory_bytes",
         "/machine/mappings",
         "/pool/calls",
+        "/pool/calls_each",
+        "/pool/modules_loaded",
         "/pool/guests",
         "/pool/warm",
         "/call_ns",

@@ -16,7 +16,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// What a program of a few lines has.
 async fn server() -> Server {
-    let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize { guests: 16, warm: 16 });
+    let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize::of(16));
     builder.without_http().build().await.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -112,8 +112,7 @@ fn ids_go_with_paths_whatever_is_loaded_first() {
     };
     let ids = |paths: [&str; 2]| {
         block_on(async {
-            let server =
-                Builder::from_config(config()).expect("a builder").pool(PoolSize { guests: 16, warm: 16 }).without_http();
+            let server = Builder::from_config(config()).expect("a builder").pool(PoolSize::of(16)).without_http();
             let server = server.threads(1).build().await.unwrap_or_else(|error| panic!("{error}"));
             let mut ids = Vec::new();
             for path in paths {

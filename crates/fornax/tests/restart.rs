@@ -14,6 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// The files of compiled code by their number, which a file that is written anew has not, and when they were last used.
 fn code(data: &Path) -> BTreeMap<(PathBuf, u64), SystemTime> {
     let entries = fs::read_dir(data.join("compiled-code")).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let entries = entries.filter(|path| path.extension().is_some_and(|end| end == "cwasm"));
     entries
         .map(|path| {
             let metadata = fs::metadata(&path).expect("a file");

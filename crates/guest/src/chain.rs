@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use base::{
-    Body, BoxFuture, Call, Command, Entry, Error, Exit, Handler, Input, Kind, Limits, ModuleVersion, Output, Reply, Routed,
-    Stdio, Step, Via,
+    Body, BoxFuture, Call, Command, Entry, Error, Exit, Handler, Input, Kind, Limits, ModuleVersion, Output, Places, Reply,
+    Routed, Stdio, Step, Via,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -44,9 +44,10 @@ impl Chain {
         Arc::new(Self { links })
     }
 
-    /// Places in the pool one call takes: one step runs at a time, so as many as the largest.
-    pub fn places(&self) -> u32 {
-        self.links.iter().map(|link| link.module.places).max().unwrap_or(1)
+    /// Places one call takes: one step runs at a time, so in each pool as many as the largest.
+    pub fn places(&self) -> Places {
+        let most = |pool: usize| self.links.iter().map(|link| link.module.places[pool]).max().unwrap_or(0);
+        std::array::from_fn(most)
     }
 }
 

@@ -4,11 +4,16 @@
 //! engines, alike but for that, and the choice is made from the artifact before compiling (compiled code fits only one).
 //! Both take instances from a pool: making a sandbox is then taking a slot, and dropping it is resetting the pages the
 //! guest touched.
+//!
+//! A pool takes mappings when it is made, a process has only so many, and most servers have guests of one generation. So an
+//! engine is made when its first module is published: alone it has nearly all there is, two that are made together share it, and
+//! one that comes later has what was left aside for it.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
-use base::Error;
-use base::Kind;
+use base::{Digest, Error, Kind, POOLS, Places};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::machine::Machine;
@@ -45,37 +50,70 @@ const TABLES_MAX: u32 = 8;
 pub(crate) const PLACES_OF_UNKNOWN: u32 = MEMORIES_MAX;
 
 /// Instances kept for calls of calls: a quarter of a small pool.
-const SPARE_MAX: u32 = 64;
+pub(crate) const SPARE_MAX: u32 = 64;
+
+/// Instances left aside for an engine that is made later: a quarter of a small pool.
+pub(crate) const LATE_MAX: u32 = 64;
 
 /// Instances that wait for another call: an eighth of a small pool.
 const RESTING_MAX: u32 = 256;
 
-/// How many guests can live at once in each engine.
+/// How many guests can live at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSize {
-    /// Instances at once. Each reserves 4 GiB of address space, of which x86-64 has 128 TiB.
+    /// Instances at once, in both engines together. Each reserves 4 GiB of address space, of which x86-64 has 128 TiB.
     pub guests: u32,
-    /// Sandboxes nobody uses that keep their memory, so that the next call finds it there: at most a few MiB each.
+    /// Instances at once in one engine, at most.
+    pub each: u32,
+    /// Sandboxes nobody uses that keep their memory, so that the next call finds it there: at most a few MiB each, and so many in
+    /// each engine.
     pub warm: u32,
 }
 
 impl PoolSize {
-    /// Places the gate may give away. The rest is for calls of calls, which do not wait for a place, and for instances that wait for
-    /// another call.
-    pub fn places(self) -> u32 {
-        self.guests.saturating_sub(SPARE_MAX.min(self.guests / 4) + self.resting()).max(1)
+    /// As many in each engine, whatever the machine carries; all of them may be kept warm.
+    pub fn of(each: u32) -> Self {
+        Self { guests: each.saturating_mul(2), each, warm: each }
+    }
+
+    /// Calls at once of a server all of whose guests are of one generation.
+    pub fn places_alone(self) -> u32 {
+        places_of(self.alone())
+    }
+
+    /// Calls at once of each generation, where a server starts with guests of both.
+    pub fn places_each(self) -> u32 {
+        places_of(self.half())
     }
 
     /// Instances that may wait for another call.
     pub(crate) fn resting(self) -> u32 {
         RESTING_MAX.min(self.guests / 8)
     }
+
+    fn alone(self) -> u32 {
+        self.each.min(self.guests.saturating_sub(LATE_MAX.min(self.guests / 4))).max(1)
+    }
+
+    fn half(self) -> u32 {
+        self.each.min(self.guests / 2).max(1)
+    }
+
+    /// Beside an engine of so many.
+    fn late(self, other: u32) -> u32 {
+        self.each.min(self.guests.saturating_sub(other)).max(PLACES_OF_UNKNOWN)
+    }
+}
+
+/// Places the gate may give away. The rest is for calls of calls, which do not wait for a place.
+fn places_of(guests: u32) -> u32 {
+    guests.saturating_sub(SPARE_MAX.min(guests / 4)).max(1)
 }
 
 impl Default for PoolSize {
-    /// What this machine carries.
+    /// What this machine carries, for one of several servers in a process.
     fn default() -> Self {
-        Machine::read().pool()
+        Machine::read().pool_of_several()
     }
 }
 
@@ -89,6 +127,21 @@ pub(crate) enum EngineKind {
 }
 
 impl EngineKind {
+    /// The pool its guests come from.
+    pub(crate) fn pool(self) -> usize {
+        match self {
+            Self::Plain => 0,
+            Self::Concurrent => 1,
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Plain => Self::Concurrent,
+            Self::Concurrent => Self::Plain,
+        }
+    }
+
     /// The word in file names.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -98,32 +151,89 @@ impl EngineKind {
     }
 }
 
-/// Both engines.
-#[derive(Clone)]
+/// Both engines, once they are needed.
 pub(crate) struct Engines {
-    plain: Engine,
-    concurrent: Engine,
+    size: PoolSize,
+    scan: bool,
+    made: [OnceLock<Made>; POOLS],
+    /// Held by who makes one.
+    making: Mutex<()>,
+}
+
+struct Made {
+    engine: Engine,
+    guests: u32,
+    /// What code of it is for, beside the artifact: this engine of this wasmtime on this processor.
+    suffix: String,
 }
 
 impl Engines {
-    pub(crate) fn new(size: PoolSize, page_scan: bool) -> Result<Self, Error> {
+    pub(crate) fn new(size: PoolSize, page_scan: bool) -> Self {
         let scan = page_scan && Machine::read().scans_pages();
-        Ok(Self { plain: engine(size, EngineKind::Plain, scan)?, concurrent: engine(size, EngineKind::Concurrent, scan)? })
+        Self { size, scan, made: Default::default(), making: Mutex::default() }
     }
 
-    pub(crate) fn get(&self, kind: EngineKind) -> &Engine {
-        match kind {
-            EngineKind::Plain => &self.plain,
-            EngineKind::Concurrent => &self.concurrent,
+    /// Makes the engines for guests of these kinds, unless they are there.
+    pub(crate) fn expect(&self, kinds: &BTreeSet<EngineKind>) -> Result<(), Error> {
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let guests = |kind: EngineKind| self.made[kind.pool()].get().map(|made| made.guests);
+        let plan = |kind: EngineKind| match guests(kind.other()) {
+            Some(other) => self.size.late(other),
+            None if kinds.contains(&kind.other()) => self.size.half(),
+            None => self.size.alone(),
+        };
+        let missing = kinds.iter().filter(|kind| guests(**kind).is_none());
+        // All of them before one is made.
+        let missing: Vec<_> = missing.map(|kind| (*kind, plan(*kind))).collect();
+        for (kind, guests) in missing {
+            if self.made[kind.other().pool()].get().is_some_and(|other| guests < other.guests) {
+                let places = places_of(guests);
+                tracing::warn!(
+                    places,
+                    "guests of another generation than those at the start have few places until the next start"
+                );
+            }
+            let made = made(kind, guests, self.size.warm.min(guests), self.scan)?;
+            let _ = self.made[kind.pool()].set(made);
         }
+        Ok(())
     }
 
-    pub(crate) fn all(&self) -> Vec<Engine> {
-        vec![self.plain.clone(), self.concurrent.clone()]
+    /// Places of the engines that are there.
+    pub(crate) fn places(&self) -> Places {
+        std::array::from_fn(|pool| self.made[pool].get().map_or(0, |made| places_of(made.guests)))
+    }
+
+    pub(crate) fn get(&self, kind: EngineKind) -> Result<&Engine, Error> {
+        self.made(kind).map(|made| &made.engine)
+    }
+
+    /// What compiled code of an artifact is called: what it is for.
+    pub(crate) fn name_of_code(&self, kind: EngineKind, artifact: &Digest) -> Result<String, Error> {
+        self.made(kind).map(|made| format!("{artifact}-{}", made.suffix))
+    }
+
+    pub(crate) fn increment_epoch(&self) {
+        self.made.iter().filter_map(OnceLock::get).for_each(|made| made.engine.increment_epoch());
+    }
+
+    fn made(&self, kind: EngineKind) -> Result<&Made, Error> {
+        if let Some(made) = self.made[kind.pool()].get() {
+            return Ok(made);
+        }
+        self.expect(&BTreeSet::from([kind]))?;
+        self.made[kind.pool()].get().ok_or_else(|| Error::new(Kind::Internal, "the WebAssembly engine is not there"))
     }
 }
 
-fn engine(size: PoolSize, kind: EngineKind, scan: bool) -> Result<Engine, Error> {
+fn made(kind: EngineKind, guests: u32, warm: u32, scan: bool) -> Result<Made, Error> {
+    let engine = engine(guests, warm, kind, scan)?;
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    Ok(Made { suffix: format!("{}-{:016x}", kind.name(), hasher.finish()), engine, guests })
+}
+
+fn engine(guests: u32, warm: u32, kind: EngineKind, scan: bool) -> Result<Engine, Error> {
     let concurrent = kind == EngineKind::Concurrent;
     let mut config = Config::new();
     config
@@ -136,19 +246,19 @@ fn engine(size: PoolSize, kind: EngineKind, scan: bool) -> Result<Engine, Error>
         .memory_may_move(false)
         .native_unwind_info(false)
         .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size, scan)));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(guests, warm, scan)));
     Engine::new(&config)
         .map_err(|error| Error::new(Kind::Internal, "the WebAssembly engine cannot start").caused_by(error.to_string()))
 }
 
-fn pool(size: PoolSize, scan: bool) -> PoolingAllocationConfig {
+fn pool(guests: u32, warm: u32, scan: bool) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(size.guests)
+    pool.total_component_instances(guests)
         // A mere count: it reserves nothing, and so need never be the scarcest.
-        .total_core_instances(size.guests * CORE_INSTANCES_MAX)
-        .total_memories(size.guests * MEMORIES_PER_GUEST)
-        .total_tables(size.guests * TABLES_PER_GUEST)
-        .total_stacks(size.guests)
+        .total_core_instances(guests * CORE_INSTANCES_MAX)
+        .total_memories(guests * MEMORIES_PER_GUEST)
+        .total_tables(guests * TABLES_PER_GUEST)
+        .total_stacks(guests)
         .max_memory_size(MEMORY_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
@@ -156,7 +266,7 @@ fn pool(size: PoolSize, scan: bool) -> PoolingAllocationConfig {
         .max_tables_per_component(TABLES_MAX)
         .max_memories_per_module(MEMORIES_MAX)
         .max_tables_per_module(TABLES_MAX)
-        .max_unused_warm_slots(size.warm)
+        .max_unused_warm_slots(warm)
         .decommit_batch_size(1)
         .table_keep_resident(64 << 10);
     pool.pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });

@@ -1,5 +1,7 @@
 //! What a guest's end means, and who is to blame.
 
+use std::io;
+
 use base::{Error, Kind};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -53,8 +55,10 @@ pub(crate) fn output_limit() -> Error {
     Error::new(Kind::OutputLimit, "the guest wrote more than its limit")
 }
 
+/// The pool has no more, which the gate keeps from happening, or the machine has no more memory or mappings for it.
 fn is_pool_exhausted(error: &wasmtime::Error) -> bool {
     error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some()
+        || error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
 }
 
 /// Logs and counts a failure that comes after the head, where no response can carry it.

@@ -9,7 +9,9 @@
 //! This is the only crate on the road that sees wasmtime. It names no interface of `interfaces/`; they come through
 //! [`Interface`].
 
+mod artifact;
 mod chain;
+mod code;
 mod codec;
 mod engine;
 mod entry;
@@ -19,6 +21,7 @@ mod ignis;
 mod instance;
 mod interface;
 mod link;
+mod loading;
 mod logs;
 mod machine;
 mod memory;
@@ -39,6 +42,7 @@ mod terminal;
 mod ticker;
 mod turns;
 
+pub use artifact::Artifact;
 pub use chain::{Chain, Link, entry_for_bytes, input_for, output_of, result_of};
 pub use codec::entry_of_codec;
 pub use engine::PoolSize;

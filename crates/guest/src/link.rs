@@ -1,12 +1,12 @@
 //! Linkers: what wasmtime ships is linked once per engine; the rest by what a module imports.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use base::{Error, Kind};
+use base::{Error, Kind, POOLS};
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, InstancePre, Linker, ResourceTable};
 
-use crate::engine::{EngineKind, Engines};
+use crate::engine::EngineKind;
 use crate::interface::{Grant, Granted, Interface, Shape};
 use crate::runtime::Module;
 use crate::state::State;
@@ -25,20 +25,21 @@ const CORE_HOSTS: [&str; 6] = [
     "`ignis_socket.call_host`",
 ];
 
-/// The linkers every module's own begins from.
-pub(crate) struct Linkers {
-    plain: Linker<State>,
-    concurrent: Linker<State>,
-}
+/// The linkers every component's own begins from, one for each engine, once it is needed.
+#[derive(Default)]
+pub(crate) struct Linkers([OnceLock<Linker<State>>; POOLS]);
 
 impl Linkers {
-    pub(crate) fn new(engines: &Engines) -> Result<Self, Error> {
-        let plain = linker(engines.get(EngineKind::Plain), false);
-        let concurrent = linker(engines.get(EngineKind::Concurrent), true);
-        let failed = |error: wasmtime::Error| {
-            Error::new(Kind::Internal, "the standard interfaces cannot be linked").internal(format!("{error:#}"))
-        };
-        Ok(Self { plain: plain.map_err(failed)?, concurrent: concurrent.map_err(failed)? })
+    fn base(&self, engine: &Engine, kind: EngineKind) -> Result<&Linker<State>, Error> {
+        let base = &self.0[kind.pool()];
+        if base.get().is_none() {
+            let made = linker(engine, kind == EngineKind::Concurrent).map_err(|error| {
+                Error::new(Kind::Internal, "the standard interfaces cannot be linked").internal(format!("{error:#}"))
+            })?;
+            // Another thread may have been faster.
+            let _ = base.set(made);
+        }
+        base.get().ok_or_else(|| Error::new(Kind::Internal, "the standard interfaces cannot be linked"))
     }
 
     /// Links a core module, function by function.
@@ -69,26 +70,21 @@ impl Linkers {
     }
 
     /// Links `component`, giving it only what it imports and is granted.
-    pub(crate) fn link(
-        &self,
-        kind: EngineKind,
-        component: &Component,
-        imports: &[String],
-        granted: &Granted,
-    ) -> Result<InstancePre<State>, Error> {
-        let base = match kind {
-            EngineKind::Plain => &self.plain,
-            EngineKind::Concurrent => &self.concurrent,
+    pub(crate) fn link(&self, component: &Component, granted: &Granted, kind: EngineKind) -> Result<InstancePre<State>, Error> {
+        let base = self.base(component.engine(), kind)?;
+        let shape = Shape::new(component, base.engine());
+        let linked = if granted.is_empty() {
+            base.instantiate_pre(component)
+        } else {
+            let mut linker = base.clone();
+            for (interface, _) in granted {
+                interface.link(&mut linker, &shape)?;
+            }
+            linker.instantiate_pre(component)
         };
-        let mut linker = base.clone();
-        let engine = linker.engine().clone();
-        let shape = Shape::new(component, &engine);
-        for (interface, _) in granted {
-            interface.link(&mut linker, &shape)?;
-        }
-        linker.instantiate_pre(component).map_err(|error| {
+        linked.map_err(|error| {
             Error::new(Kind::Unprocessable, format!("the component does not fit what is offered: {}", error.root_cause()))
-                .internal(format!("{error:#}; imports {imports:?}"))
+                .internal(format!("{error:#}; imports {:?}", shape.imports("")))
         })
     }
 }

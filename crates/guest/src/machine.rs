@@ -17,18 +17,33 @@ const ADDRESS_SPACE_BYTES: u64 = 1 << 47;
 /// What Linux allows where nothing else is said.
 const MAPPINGS: u64 = 65_530;
 
-/// What one place in the pool reserves: a linear memory with its guard, and a stack, in each of the two engines.
-const RESERVED_BYTES: u64 = 2 * ((4 << 30) + (64 << 20));
+/// What one place in a pool reserves: a linear memory with its guard, a stack, and tables.
+const RESERVED_BYTES: u64 = (4 << 30) + (64 << 20);
 
-/// Mappings of one place: a stack and its guard page in each engine, made at the start, and the up to four of a sandbox in one
-/// of them.
-const MAPPINGS_PER_PLACE: u64 = 2 * 2 + 4;
+/// Mappings of one place: a stack and its guard page, and four of a sandbox: its memory in front of what is in it from the start,
+/// that, the memory behind it, and what cannot be used.
+const MAPPINGS_PER_PLACE: u64 = 2 + 4;
+
+/// Mappings of the process itself: its libraries, heap and threads, and room for sandboxes of modules that take turns in one place and
+/// leave it in more pieces.
+const MAPPINGS_OF_PROCESS: u64 = 1024;
+
+/// Of the mappings, so many parts are for the code of modules that are loaded: a thousand modules of an ordinary machine.
+const CODE_PARTS: u64 = 3;
+const PARTS: u64 = 64;
+
+/// Mappings of a loaded module: what is only read of its code, what runs, and what is written once.
+const MAPPINGS_PER_MODULE: u64 = 3;
 
 /// Memory that a small guest takes with all that is made for it.
 const GUEST_BYTES: u64 = 256 << 10;
 
-/// More than this only when asked for: several servers in one process share its address space and its mappings.
-const PLACES_MAX: u64 = 4096;
+/// Ten thousand calls at once, and what is kept aside: an ordinary machine carries that. More only when asked for, since a pool's stacks
+/// are mapped when it is made, a microsecond each.
+const PLACES_MAX: u64 = 10_000 + engine::SPARE_MAX as u64 + engine::LATE_MAX as u64;
+
+/// Of each engine of a server that may be one of several in a process: they share its address space and its mappings.
+const PLACES_OF_SEVERAL_MAX: u64 = 4096;
 
 /// Fewer make no server.
 const PLACES_MIN: u64 = 16;
@@ -76,13 +91,34 @@ impl Machine {
         self.page_scan && !self.swap
     }
 
-    /// The pool this machine carries.
+    /// The pool this machine carries, for a server that has a process to itself.
     pub fn pool(&self) -> PoolSize {
         let (places, _) = self.places_and_bound();
+        let places = saturating_u32(places);
+        PoolSize { guests: places, each: places, warm: self.warm().min(places) }
+    }
+
+    /// The same for one of several in a process.
+    pub fn pool_of_several(&self) -> PoolSize {
+        let (places, _) = self.places_and_bound();
+        let each = saturating_u32((places / 2).clamp(PLACES_MIN, PLACES_OF_SEVERAL_MAX));
+        PoolSize { warm: self.warm().min(each), ..PoolSize::of(each) }
+    }
+
+    /// Sandboxes of one engine that may keep their memory when nobody uses them.
+    fn warm(&self) -> u32 {
         let kept = if self.scans_pages() { engine::KEEP_RESIDENT_SCANNED_BYTES } else { engine::KEEP_RESIDENT_CLEARED_BYTES };
         // A quarter of the memory, shared by two engines, may lie in sandboxes that nobody uses.
-        let warm = (self.memory_bytes / 8 / kept as u64).clamp(1, places);
-        PoolSize { guests: saturating_u32(places), warm: saturating_u32(warm) }
+        saturating_u32(self.memory_bytes / 8 / kept as u64).max(1)
+    }
+
+    /// Modules whose code may be in memory at once.
+    pub fn modules_loaded(&self) -> u32 {
+        saturating_u32((self.mappings_of_code() / MAPPINGS_PER_MODULE).max(PLACES_MIN))
+    }
+
+    fn mappings_of_code(&self) -> u64 {
+        self.mappings / PARTS * CODE_PARTS
     }
 
     /// What keeps the pool from having more places.
@@ -90,12 +126,15 @@ impl Machine {
         self.places_and_bound().1
     }
 
+    fn mappings_of_pool(&self) -> u64 {
+        self.mappings.saturating_sub(self.mappings_of_code() + MAPPINGS_OF_PROCESS)
+    }
+
     fn places_and_bound(&self) -> (u64, Bound) {
         let candidates = [
             (PLACES_MAX, Bound::Enough),
             (self.memory_bytes / 2 / GUEST_BYTES, Bound::Memory),
-            // A quarter is left to warm sandboxes and to the rest of the process.
-            (self.mappings / 4 * 3 / MAPPINGS_PER_PLACE, Bound::Mappings),
+            (self.mappings_of_pool() / MAPPINGS_PER_PLACE, Bound::Mappings),
             (self.address_space_bytes / 4 * 3 / RESERVED_BYTES, Bound::AddressSpace),
         ];
         let (places, bound) = candidates.into_iter().min_by_key(|(places, _)| *places).unwrap_or((PLACES_MIN, Bound::Enough));
@@ -197,17 +236,29 @@ mod tests {
     #[test]
     fn the_scarcest_thing_bounds_the_pool() {
         let ordinary = machine();
-        assert_eq!((ordinary.pool(), ordinary.bound()), (PoolSize { guests: 4096, warm: 512 }, Bound::Enough));
+        assert_eq!((ordinary.pool().places_alone(), ordinary.pool().places_each()), (10_000, 5000));
+        assert_eq!((ordinary.pool().warm, ordinary.bound(), ordinary.modules_loaded()), (512, Bound::Enough, 1023));
+        assert_eq!(ordinary.pool_of_several(), PoolSize { guests: 8192, each: 4096, warm: 512 });
         let few = Machine { mappings: 8192, ..machine() };
-        assert_eq!((few.pool().guests, few.bound()), (768, Bound::Mappings));
+        assert_eq!((few.pool().guests, few.bound()), (1130, Bound::Mappings));
         let container = Machine { memory_bytes: 256 << 20, ..machine() };
-        assert_eq!((container.pool(), container.bound()), (PoolSize { guests: 512, warm: 8 }, Bound::Memory));
+        assert_eq!((container.pool().guests, container.pool().warm, container.bound()), (512, 8, Bound::Memory));
         let bounded = Machine { address_space_bytes: 1 << 40, ..machine() };
-        assert_eq!((bounded.pool(), bounded.bound()), (PoolSize { guests: 94, warm: 94 }, Bound::AddressSpace));
+        assert_eq!((bounded.pool().guests, bounded.bound()), (189, Bound::AddressSpace));
         let tiny = Machine { memory_bytes: 0, ..machine() };
-        assert_eq!(tiny.pool(), PoolSize { guests: 16, warm: 1 });
+        assert_eq!(tiny.pool(), PoolSize { guests: 16, each: 16, warm: 1 });
         let swapping = Machine { swap: true, ..machine() };
-        assert_eq!(swapping.pool().warm, 4096, "little is kept of each, so many may be");
+        assert_eq!(swapping.pool().warm, 8192, "little is kept of each, so many may be");
+    }
+
+    #[test]
+    fn both_pools_fit_the_mappings_whatever_comes_first() {
+        for mappings in [1 << 13, MAPPINGS, 1 << 18] {
+            let machine = Machine { mappings, ..machine() };
+            let pool = machine.pool();
+            let most = u64::from(pool.guests) * MAPPINGS_PER_PLACE + u64::from(machine.modules_loaded()) * MAPPINGS_PER_MODULE;
+            assert!(most + MAPPINGS_OF_PROCESS <= mappings, "{machine:?}");
+        }
     }
 
     #[test]

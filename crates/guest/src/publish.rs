@@ -7,6 +7,9 @@
 //! HMAC-SHA256 over what it is for and every byte of it, under a key that lies outside of the directory, and a file is loaded
 //! through the very descriptor by which it was read and found right. The code is in the file's name behind what it is for,
 //! so that a file and its code come to be in one step.
+//!
+//! Beside a file of code lie empty ones that say in their names, under the same key, in which ways it was once linked by this
+//! program: then a start need not load it to know that it can be called.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -30,6 +33,9 @@ use wasmtime::{Engine, Module};
 /// How files of compiled code end.
 const CODE: &str = "cwasm";
 
+/// How files end that say what was found out about code.
+const FIT: &str = "fit";
+
 /// How the names of files begin that are being written, as everywhere in the data directory.
 const UNFINISHED: &str = ".new-";
 
@@ -39,6 +45,7 @@ const KEY_BYTES: usize = 32;
 
 /// In front of what is authenticated. What is authenticated in another way needs another number.
 const PURPOSE: &[u8] = b"fornax compiled code 1\0";
+const PURPOSE_FIT: &[u8] = b"fornax compiled code fits 1\0";
 
 /// Code that was not loaded for so long is removed: its module is gone, or its engine is another by now.
 const UNUSED_MAX: Duration = Duration::from_hours(30 * 24);
@@ -50,6 +57,8 @@ const READ_BYTES: usize = 64 << 10;
 pub(crate) struct CodeDir {
     dir: PathBuf,
     key: hmac::Key,
+    /// This program: another one may link in another way.
+    program: Option<u64>,
     metrics: Arc<Metrics>,
     /// What is there, by what it is for.
     files: Mutex<BTreeMap<String, Stored>>,
@@ -58,9 +67,15 @@ pub(crate) struct CodeDir {
 #[derive(Debug)]
 struct Stored {
     path: PathBuf,
-    /// Whether this process wrote or loaded it.
+    /// Whether this process wrote it, loaded it, or counts on it.
     is_used: bool,
+    /// In which ways it was linked, and how many places an instance took then.
+    fits: BTreeMap<Fit, u32>,
 }
+
+/// All that decides, beside the code and this program, whether a module can be called; two of them have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fit(pub(crate) u64);
 
 impl CodeDir {
     /// Opens the directory inside `data`, which this process must own by now, and makes both it and the key if need be. Only
@@ -69,12 +84,15 @@ impl CodeDir {
         let dir = data.join("compiled-code");
         let opened = DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
             fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
-            Ok((key(data)?, files(&dir)?))
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &key(data)?);
+            let program = program();
+            let files = files(&dir, &key, program)?;
+            Ok((key, program, files))
         });
-        let (key, files) = opened.map_err(|error| {
+        let (key, program, files) = opened.map_err(|error| {
             failed("cannot make a directory for compiled code").internal(dir.display().to_string()).caused_by(error)
         })?;
-        Ok(Self { dir, key: hmac::Key::new(hmac::HMAC_SHA256, &key), metrics, files: Mutex::new(files) })
+        Ok(Self { dir, key, program, metrics, files: Mutex::new(files) })
     }
 
     /// What was compiled before for `name`, if it is there and as it was written. Anything else under that name is removed.
@@ -82,7 +100,9 @@ impl CodeDir {
         let path = self.files().get(name)?.path.clone();
         match self.verified(name, &path) {
             Ok(file) => {
-                self.files().insert(name.to_owned(), Stored { path, is_used: true });
+                if let Some(stored) = self.files().get_mut(name) {
+                    stored.is_used = true;
+                }
                 Some(Compiled { file, is_core })
             }
             Err(error) => {
@@ -106,7 +126,8 @@ impl CodeDir {
         let file = write_once(&path, &code, false)
             .and_then(|()| open(&path))
             .map_err(|error| failed("cannot write compiled code").caused_by(error))?;
-        let old = self.files().insert(name.to_owned(), Stored { path: path.clone(), is_used: true });
+        let stored = Stored { path: path.clone(), is_used: true, fits: BTreeMap::new() };
+        let old = self.files().insert(name.to_owned(), stored);
         if let Some(old) = old.filter(|old| old.path != path) {
             // Under another key.
             let _ = fs::remove_file(old.path);
@@ -114,24 +135,54 @@ impl CodeDir {
         Ok(Compiled { file, is_core })
     }
 
-    /// Removes the file of `name`. What is mapped of it stays.
-    pub(crate) fn remove(&self, name: &str) {
-        if let Some(stored) = self.files().remove(name) {
-            // At worst a file lies there until nobody has used it for long.
-            let _ = fs::remove_file(stored.path);
+    /// How many places an instance takes, if there is code of `name` and this program linked it in this way before. The code is
+    /// counted on from now on; whether it is as it was written is found out when it is loaded.
+    pub(crate) fn places(&self, name: &str, fit: Fit) -> Option<u32> {
+        let mut files = self.files();
+        let stored = files.get_mut(name)?;
+        let places = *stored.fits.get(&fit)?;
+        stored.is_used = true;
+        Some(places)
+    }
+
+    /// Remembers for the next process that code of `name` was linked in this way.
+    pub(crate) fn note(&self, name: &str, fit: Fit, places: u32) {
+        let Some(program) = self.program else { return };
+        let Some(stored) = self.files().get_mut(name).map(|stored| stored.fits.insert(fit, places)) else { return };
+        if stored != Some(places) {
+            let path = self.dir.join(fit_file(&self.key, name, program, fit, places));
+            // If this fails, the next start finds it out again.
+            let _ = OpenOptions::new().write(true).create(true).truncate(false).mode(0o400).open(path);
         }
     }
 
-    /// Removes what neither this process nor, for long, an earlier one has used.
-    pub(crate) fn sweep(&self) {
-        self.files().retain(|_, stored| {
-            let modified = fs::metadata(&stored.path).and_then(|file| file.modified());
-            let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_MAX));
-            if is_old && !stored.is_used {
-                // At worst it lies there until the next time.
-                let _ = fs::remove_file(&stored.path);
+    /// Removes the files of `name`. What is mapped of them stays.
+    fn remove(&self, name: &str) {
+        if let Some(stored) = self.files().remove(name) {
+            self.remove_files(name, &stored);
+        }
+    }
+
+    fn remove_files(&self, name: &str, stored: &Stored) {
+        // At worst a file lies there until nobody has used it for long.
+        let _ = fs::remove_file(&stored.path);
+        for (fit, places) in &stored.fits {
+            if let Some(program) = self.program {
+                let _ = fs::remove_file(self.dir.join(fit_file(&self.key, name, program, *fit, *places)));
             }
-            stored.is_used || !is_old
+        }
+    }
+
+    /// Removes what this process used and does not need any more, and what neither it nor, for long, an earlier one has used.
+    pub(crate) fn sweep(&self, is_needed: impl Fn(&str) -> bool) {
+        self.files().retain(|name, stored| {
+            let modified = || fs::metadata(&stored.path).and_then(|file| file.modified());
+            let is_old = || modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_MAX));
+            let is_kept = is_needed(name) || !stored.is_used && !is_old();
+            if !is_kept {
+                self.remove_files(name, stored);
+            }
+            is_kept
         });
     }
 
@@ -173,13 +224,6 @@ impl CodeDir {
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What compiled code of an artifact is for: these bytes, in this engine of this wasmtime on this processor.
-pub(crate) fn name_for(artifact: &base::Digest, engine: &Engine, kind: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{artifact}-{kind}-{:016x}", hasher.finish())
 }
 
 /// A file that [`CodeDir`] wrote: just now, or it was found to be as it was written.
@@ -249,20 +293,67 @@ fn key(data: &Path) -> io::Result<[u8; KEY_BYTES]> {
     Ok(key)
 }
 
-/// What is in the directory, by what it is for. What was being written is removed.
-fn files(dir: &Path) -> io::Result<BTreeMap<String, Stored>> {
-    let mut files = BTreeMap::new();
+/// What is in the directory, by what it is for. What was being written is removed, and what another program found out.
+fn files(dir: &Path, key: &hmac::Key, program: Option<u64>) -> io::Result<BTreeMap<String, Stored>> {
+    let (mut files, mut fits) = (BTreeMap::new(), Vec::new());
     for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let entry = entry?.file_name();
+        let Some(file_name) = entry.to_str() else { continue };
+        let path = || dir.join(file_name);
         if file_name.starts_with(UNFINISHED) {
             // Nobody will take it for anything else.
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(path());
         } else if let Some((name, _)) = file_name.strip_suffix(CODE).and_then(|name| name.split_once('.')) {
-            files.insert(name.to_owned(), Stored { path: path.clone(), is_used: false });
+            files.insert(name.to_owned(), Stored { path: path(), is_used: false, fits: BTreeMap::new() });
+        } else if file_name.ends_with(FIT) {
+            match parse_fit(file_name, key, program) {
+                Some(found) => fits.push(found),
+                // At worst it is looked at again by the next start.
+                None => drop(fs::remove_file(path())),
+            }
+        }
+    }
+    for (name, fit, places) in fits {
+        if let Some(stored) = files.get_mut(&name) {
+            stored.fits.insert(fit, places);
         }
     }
     Ok(files)
+}
+
+/// `NAME.PROGRAM-FIT-PLACES.CODE.fit`
+fn fit_file(key: &hmac::Key, name: &str, program: u64, fit: Fit, places: u32) -> String {
+    let said = format!("{name}.{program:016x}-{:016x}-{places}", fit.0);
+    let code = BASE64.encode(sign_fit(key, &said));
+    format!("{said}.{code}.{FIT}")
+}
+
+fn sign_fit(key: &hmac::Key, said: &str) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
+    context.update(PURPOSE_FIT);
+    context.update(said.as_bytes());
+    context.sign()
+}
+
+/// What the name of such a file says, if this program said it.
+fn parse_fit(file_name: &str, key: &hmac::Key, program: Option<u64>) -> Option<(String, Fit, u32)> {
+    let mut parts = file_name.split('.');
+    let (name, numbers) = (parts.next()?, parts.next()?);
+    let mut numbers = numbers.split('-');
+    let mut hex = || u64::from_str_radix(numbers.next()?, 16).ok();
+    let (of, fit) = (hex()?, Fit(hex()?));
+    let places = numbers.next()?.parse().ok()?;
+    // Whoever can make such a file only keeps a module from being looked at when it is published: no need to hide how far two agree.
+    let is_ours = Some(of) == program && fit_file(key, name, of, fit, places) == file_name;
+    is_ours.then(|| (name.to_owned(), fit, places))
+}
+
+/// The file that this process runs, as far as it tells one build from another; none where the system does not say.
+fn program() -> Option<u64> {
+    let file = fs::metadata("/proc/self/exe").ok()?;
+    let mut hasher = DefaultHasher::new();
+    (file.len(), file.modified().ok()?).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Opens a file for reading, and nothing else: no link, no pipe to wait for.
@@ -423,9 +514,48 @@ mod tests {
         let dir = open_dir(data.path());
         assert!(dir.find(NAME, true).is_some(), "a server that ran for long finds its code again");
         age();
-        dir.sweep();
-        assert!(path.exists(), "it is used");
-        open_dir(data.path()).sweep();
+        dir.sweep(|name| name == NAME);
+        assert!(path.exists(), "it is needed");
+        dir.sweep(|_| false);
+        assert!(!path.exists(), "it was used, and nobody needs it now");
+
+        let path = compiled(data.path());
+        open_dir(data.path()).sweep(|_| false);
+        assert!(path.exists(), "an earlier process used it, lately");
+        File::open(&path).and_then(|file| file.set_modified(SystemTime::now() - UNUSED_MAX * 2)).expect("set");
+        open_dir(data.path()).sweep(|_| false);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_was_linked_is_known_to_the_next_process_of_the_same_program() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        let places = |fit| open_dir(data.path()).places(NAME, Fit(fit));
+        assert_eq!(places(7), None);
+        open_dir(data.path()).note(NAME, Fit(7), 2);
+        assert_eq!((places(7), places(8)), (Some(2), None));
+        let file = || {
+            let files = fs::read_dir(data.path().join("compiled-code")).expect("a folder");
+            files.map(|file| file.expect("a file").path()).find(|path| path.extension().is_some_and(|end| end == FIT))
+        };
+        let good = file().expect("a file");
+        assert_eq!(fs::metadata(&good).expect("a file").len(), 0);
+
+        let said = good.file_name().and_then(|name| name.to_str()).expect("text");
+        let dir = open_dir(data.path());
+        assert_eq!(parse_fit(said, &dir.key, dir.program), Some((NAME.to_owned(), Fit(7), 2)));
+        assert_eq!(parse_fit(said, &dir.key, Some(1)), None, "of another program");
+        assert_eq!(parse_fit(&said.replace("-2.", "-1."), &dir.key, dir.program), None, "changed");
+        fs::rename(&good, good.with_file_name(said.replace("-2.", "-1."))).expect("renamed");
+        assert_eq!((places(7), file()), (None, None), "it is removed");
+
+        open_dir(data.path()).note(NAME, Fit(7), 2);
+        fs::remove_file(data.path().join(KEY_FILE)).expect("removed");
+        assert_eq!(places(7), None, "under another key");
+
+        open_dir(data.path()).note(NAME, Fit(7), 2);
+        open_dir(data.path()).remove(NAME);
+        assert_eq!((path.exists(), file()), (false, None), "both go");
     }
 }

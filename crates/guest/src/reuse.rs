@@ -5,8 +5,7 @@
 //! kept never serves another module, nor another version of it; only a call that ended well leaves its instance behind; and how many
 //! calls it serves and how long it waits for the next are bounded.
 //!
-//! An instance that waits takes room in the pool that no call pays for, so there is a bound on all of them together, below which
-//! the gate's places begin ([`PoolSize`](crate::PoolSize)).
+//! An instance that waits takes room in the pool, so it has places as calls do, and there is a bound on all of them together.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,14 +15,13 @@ use std::time::{Duration, Instant};
 use base::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use crate::runtime::Core;
-use crate::state::{Active, State};
+use crate::state::{Active, Rest, State};
 
 /// How many calls an instance serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reuse {
     /// One.
     #[default]
@@ -40,7 +38,7 @@ pub enum Reuse {
 }
 
 /// How long an instance lives that serves several calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lifetime {
     /// Until it has served so many.
     pub calls_max: u32,
@@ -57,7 +55,7 @@ pub(crate) struct Idle<T> {
 
 struct Resting<T> {
     /// Who waits longest is first.
-    instances: Vec<(Instant, Kept<T>, OwnedSemaphorePermit)>,
+    instances: Vec<(Instant, Kept<T>, Rest)>,
     /// Whether somebody comes to end those that have waited too long.
     watched: bool,
 }
@@ -69,8 +67,6 @@ pub(crate) struct Kept<T> {
     born: Instant,
     served: u32,
     memory_bytes: u64,
-    /// In the pool.
-    places: u32,
     home: Weak<Idle<T>>,
 }
 
@@ -103,20 +99,19 @@ impl<T: Send + 'static> Idle<T> {
     /// What a new instance is kept as when its call has ended.
     pub(crate) fn welcome(self: &Arc<Self>, store: Store<State>, callee: T, active: &Active) -> Kept<T> {
         let home = Arc::downgrade(self);
-        let (memory_bytes, places) = (active.memory_bytes, active.module.places);
-        Kept { store, callee, born: Instant::now(), served: 0, memory_bytes, places, home }
+        Kept { store, callee, born: Instant::now(), served: 0, memory_bytes: active.memory_bytes, home }
     }
 
     fn put(self: &Arc<Self>, mut kept: Kept<T>) {
         kept.served += 1;
-        kept.store.data().serving.rest();
+        let Some(active) = kept.store.data().serving.end() else { return };
         if kept.served >= self.lifetime.calls_max {
             return;
         }
         // Where too many wait already, this one does not.
-        let Ok(place) = Arc::clone(&self.core.resting).try_acquire_many_owned(kept.places) else { return };
+        let Some(rest) = active.rest() else { return };
         let mut resting = self.resting();
-        resting.instances.push((Instant::now(), kept, place));
+        resting.instances.push((Instant::now(), kept, rest));
         if !std::mem::replace(&mut resting.watched, true) {
             drop(resting);
             self.core.runners.spawn(watch(Arc::downgrade(self)));

@@ -25,29 +25,28 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Keeps the entry a configuration names, or all of them where it names none.
+    /// The entry a configuration names, or all of them where it names none.
     ///
     /// # Errors
     ///
     /// [`Kind::Unprocessable`] if the artifact does not have it; or has several that only a name can tell apart.
-    pub(crate) fn choose(&mut self, entry: Option<Entry>) -> Result<(), Error> {
+    pub(crate) fn choose(&self, entry: Option<Entry>) -> Result<Vec<Entry>, Error> {
         let names = |entries: &[Entry]| list(&entries.iter().map(|entry| entry.name()).collect::<Vec<_>>());
         match entry {
             Some(entry) if !self.entries.contains(&entry) => {
-                return Err(refuse(format!("the artifact has no entry `{entry}`; it offers {}", names(&self.entries))));
+                Err(refuse(format!("the artifact has no entry `{entry}`; it offers {}", names(&self.entries))))
             }
-            Some(entry) => self.entries = vec![entry],
+            Some(entry) => Ok(vec![entry]),
             None if self.is_core && self.entries.len() > 1 => {
                 let first = self.entries[0].name();
-                return Err(refuse(format!(
+                Err(refuse(format!(
                     "the module offers the entries {}; say which one is meant: `entry = \"{first}\"` in its \
                      [[module]], or `--entry {first}`",
                     names(&self.entries)
-                )));
+                )))
             }
-            None => {}
+            None => Ok(self.entries.clone()),
         }
-        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Instant;
 use base::{Body, Error, Kind};
 use futures_util::stream::{FuturesUnordered, Stream};
 use http::Request;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
@@ -31,7 +31,7 @@ use crate::entry::http::{Answer, request_03};
 use crate::execution::{Guest, Kept};
 use crate::failure;
 use crate::reuse::{Lent, Lifetime};
-use crate::state::{Active, State};
+use crate::state::{Active, Rest, State};
 
 /// The instances of one module version that serve several calls at once.
 pub(crate) struct Instances {
@@ -50,7 +50,7 @@ pub(crate) struct Instance {
     inner: Mutex<Inner>,
     /// Its task has been woken and has not run since.
     is_awake: AtomicBool,
-    _place: OwnedSemaphorePermit,
+    _rest: Rest,
 }
 
 #[derive(Default)]
@@ -131,7 +131,7 @@ impl Instances {
             home: Arc::downgrade(self),
             inner: Mutex::default(),
             is_awake: AtomicBool::new(true),
-            _place: Arc::clone(&active.core.resting).try_acquire_many_owned(active.module.places).ok()?,
+            _rest: active.rest()?,
         });
         instances.push(Arc::clone(&instance));
         drop(threads);

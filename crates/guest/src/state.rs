@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::{Call, Deadline, Input, ModuleVersion, RequestId, Slot as TenantSlot};
+use base::{Call, Deadline, Input, ModuleVersion, RequestId, Slot as TenantSlot, Taken};
 use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
@@ -37,7 +37,7 @@ pub(crate) struct Active {
     /// None for an instance that serves several calls at once: they have theirs.
     root: Option<Arc<TenantSlot>>,
     settled: AtomicBool,
-    _place: Option<OwnedSemaphorePermit>,
+    _places: Taken,
 }
 
 impl Active {
@@ -53,7 +53,7 @@ impl Active {
             equipment: Arc::clone(equipment),
             root: Some(call.root),
             settled: AtomicBool::new(false),
-            _place: call.place,
+            _places: call.places,
         };
         (Arc::new(active), call.input)
     }
@@ -77,8 +77,14 @@ impl Active {
             equipment: Arc::clone(&call.equipment),
             root: None,
             settled: AtomicBool::new(false),
-            _place: None,
+            _places: Taken::default(),
         })
+    }
+
+    /// Places for the call's instance when the call is over, if it may wait for another.
+    pub(crate) fn rest(&self) -> Option<Rest> {
+        let turn = Arc::clone(&self.core.resting).try_acquire_owned().ok()?;
+        Some(Rest { _turn: turn, _places: self.root.as_ref()?.try_places(self.module.places)? })
     }
 
     /// The call is served by an instance that has lived so long.
@@ -107,6 +113,12 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.module.metrics.computed(self.meter.cpu_used());
     }
+}
+
+/// What an instance has that lives without a call.
+pub(crate) struct Rest {
+    _turn: OwnedSemaphorePermit,
+    _places: Taken,
 }
 
 /// Whom an instance serves, for everything of it that must know: an instance may serve several calls, one after the other.
@@ -143,9 +155,8 @@ impl Serving {
     }
 
     /// The call is over: what belongs to it, such as its tenant's place, is free, though the instance lives on.
-    pub(crate) fn rest(&self) {
-        // Dropped after the lock: it may be the last of the call.
-        let _over = self.current().take();
+    pub(crate) fn end(&self) -> Option<Arc<Active>> {
+        self.current().take()
     }
 }
 

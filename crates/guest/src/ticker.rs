@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use wasmtime::Engine;
+use crate::engine::Engines;
 
 /// Short enough that eight spinning guests on one core do not delay a neighbour noticeably, long enough that ticking
 /// costs nothing measurable.
@@ -34,7 +34,7 @@ pub(crate) struct Ticker {
 
 impl Ticker {
     /// Starts the thread, parked after its first idle spell.
-    pub(crate) fn start(engines: Vec<Engine>, tick: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Arc<Engines>, tick: Duration) -> std::io::Result<Self> {
         let shared =
             Arc::new(Shared { used: AtomicBool::new(false), parked: AtomicBool::new(false), stop: AtomicBool::new(false) });
         let handle = thread::Builder::new().name("fornax-ticker".into()).spawn({
@@ -62,11 +62,11 @@ impl Drop for Ticker {
     }
 }
 
-fn run(shared: &Shared, engines: &[Engine], tick: Duration) {
+fn run(shared: &Shared, engines: &Engines, tick: Duration) {
     let mut idle_ticks = 0;
     while !shared.stop.load(SeqCst) {
         thread::sleep(tick);
-        engines.iter().for_each(Engine::increment_epoch);
+        engines.increment_epoch();
         if shared.used.swap(false, SeqCst) {
             idle_ticks = 0;
             continue;

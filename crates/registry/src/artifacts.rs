@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use base::{Digest, Error, Kind};
 
@@ -12,6 +13,8 @@ use crate::files::{self, Step};
 #[derive(Debug)]
 pub struct ArtifactStore {
     folder: PathBuf,
+    /// A name may be there that is not durable.
+    is_doubtful: AtomicBool,
     _owned: File,
 }
 
@@ -27,28 +30,36 @@ impl ArtifactStore {
             Error::new(Kind::Internal, format!("the data directory {} cannot be used: {error}", folder.display()))
         })?;
         let owned = files::own_folder(&folder)?;
-        Ok(Self { folder, _owned: owned })
+        // Whoever wrote what is there may have been killed before its name was durable.
+        files::sync_folder(&folder).map_err(|error| {
+            Error::new(Kind::Internal, format!("the data directory {} cannot be used: {error}", folder.display()))
+        })?;
+        Ok(Self { folder, is_doubtful: AtomicBool::new(false), _owned: owned })
     }
 
-    /// Keeps `bytes`. When this returns, a power cut does not lose them. Bytes that are there are not written again, unless
+    /// Keeps `bytes`, whose digest this is. When this returns, a power cut does not lose them. Bytes that are there are not written again, unless
     /// the file was damaged.
     ///
     /// # Errors
     ///
     /// [`Kind::Internal`] if the disk refuses; nothing is left behind then.
-    pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        self.put_with(bytes, |_| Ok(()))
+    pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.put_with(digest, bytes, |_| Ok(()))
     }
 
-    fn put_with(&self, bytes: &[u8], before: impl FnMut(Step) -> io::Result<()>) -> Result<Digest, Error> {
-        let digest = Digest::of(bytes);
-        let stored = if fs::read(self.path(&digest)).is_ok_and(|there| there == bytes) {
-            // Whoever wrote it may have been killed before its name was durable.
-            files::sync_folder(&self.folder)
-        } else {
-            files::replace(&self.folder, &digest.to_string(), 0o400, bytes, before)
+    fn put_with(&self, digest: &Digest, bytes: &[u8], before: impl FnMut(Step) -> io::Result<()>) -> Result<(), Error> {
+        let is_there = fs::read(self.path(digest)).is_ok_and(|there| there == bytes);
+        if is_there && !self.is_doubtful.load(Relaxed) {
+            return Ok(());
+        }
+        let stored = match is_there {
+            true => files::sync_folder(&self.folder),
+            false => files::replace(&self.folder, &digest.to_string(), 0o400, bytes, before),
         };
-        stored.map(|()| digest).map_err(|error| self.failed("the artifact cannot be stored", &digest).caused_by(error))
+        if stored.is_err() {
+            self.is_doubtful.store(true, Relaxed);
+        }
+        stored.map_err(|error| self.failed("the artifact cannot be stored", digest).caused_by(error))
     }
 
     /// The file of an artifact. Whether it is there is not asked.
@@ -81,12 +92,18 @@ mod tests {
 
     use super::*;
 
+    fn put(store: &ArtifactStore, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        store.put(&digest, bytes).expect("stored");
+        digest
+    }
+
     #[test]
     fn bytes_come_back_also_after_a_restart() {
         let data = tempfile::tempdir().expect("a folder");
         let store = ArtifactStore::open(data.path()).expect("opened");
-        let digest = store.put(b"abc").expect("stored");
-        assert_eq!(store.put(b"abc").expect("stored again"), digest);
+        let digest = put(&store, b"abc");
+        assert_eq!(put(&store, b"abc"), digest);
         assert_eq!(store.path(&digest), data.path().join("artifacts").join(digest.to_string()));
         let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
         assert_eq!((mode(&store.path(&digest)), mode(&data.path().join("artifacts"))), (0o400, 0o700));
@@ -99,13 +116,13 @@ mod tests {
     fn damage_is_found_and_mended() {
         let data = tempfile::tempdir().expect("a folder");
         let store = ArtifactStore::open(data.path()).expect("opened");
-        let digest = store.put(b"abc").expect("stored");
+        let digest = put(&store, b"abc");
         fs::remove_file(store.path(&digest)).expect("removed");
         assert_eq!(store.read(&digest).expect_err("gone").to_string(), "the artifact is not in the store");
         fs::write(store.path(&digest), b"abd").expect("damaged");
         let error = store.read(&digest).expect_err("damaged");
         assert_eq!((error.to_string().as_str(), error.kind), ("the stored artifact is damaged", Kind::Internal));
-        store.put(b"abc").expect("stored again");
+        put(&store, b"abc");
         assert_eq!(store.read(&digest).expect("mended"), b"abc");
     }
 
@@ -115,11 +132,11 @@ mod tests {
         let store = ArtifactStore::open(data.path()).expect("opened");
         for step in [Step::Create, Step::Write, Step::SyncFile, Step::Rename, Step::SyncFolder] {
             let bytes = format!("{step:?}").into_bytes();
-            let error = store.put_with(&bytes, files::fail_before(step)).expect_err("made to fail");
+            let digest = Digest::of(&bytes);
+            let error = store.put_with(&digest, &bytes, files::fail_before(step)).expect_err("made to fail");
             assert_eq!(error.to_string(), "the artifact cannot be stored");
             assert!(error.detail().ends_with(": made to fail"), "{}", error.detail());
-            let digest = store.put(&bytes).expect("works again");
-            assert_eq!(store.read(&digest).expect("kept"), bytes);
+            assert_eq!(store.read(&put(&store, &bytes)).expect("kept"), bytes);
         }
     }
 

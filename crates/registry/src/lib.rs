@@ -20,5 +20,5 @@ mod modules;
 mod source;
 
 pub use artifacts::ArtifactStore;
-pub use modules::{Modules, Registered};
+pub use modules::{Modules, Registered, Registration};
 pub use source::{ARTIFACT_BYTES_MAX, Artifact, kind_of, read_artifact};

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Step};
 
+/// By tenant and name.
+type Index = BTreeMap<(String, String), Module>;
+
 const FILE_NAME: &str = "modules.json";
 
 /// Of the file. A change that an older Fornax would read wrongly needs the next number.
@@ -22,7 +25,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug)]
 pub struct Modules {
     folder: PathBuf,
-    modules: BTreeMap<(String, String), Module>,
+    modules: Index,
     _owned: File,
 }
 
@@ -34,6 +37,19 @@ struct Module {
     digest: String,
     /// Whether it was registered since the start, not only found in the file.
     live: bool,
+}
+
+/// A module to register.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    /// The owner.
+    pub tenant: &'a str,
+    /// The name, unique within the tenant.
+    pub name: &'a str,
+    /// The id the configuration pins.
+    pub pinned: Option<ModuleId>,
+    /// The bytes.
+    pub digest: Digest,
 }
 
 /// What [`Modules::register`] answers.
@@ -49,7 +65,7 @@ pub struct Registered {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Index {
+struct Stored {
     format: u32,
     modules: Vec<Row>,
 }
@@ -99,69 +115,78 @@ impl Modules {
         }
     }
 
-    /// Registers the bytes of `digest` as the module `name` of `tenant`. When this returns, a power cut does not lose it.
+    /// Registers modules, all of them or none. When this returns, a power cut does not lose it. The answers are in the same order.
     ///
     /// A pinned id replaces the one the module had. A pinned id that another module of the tenant has in the file, but that
     /// was not registered since the start, means that the module was renamed: its id and version go on under the new name.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unprocessable`] if the pinned id belongs to another module; [`Kind::Internal`] if the disk refuses. Nothing
+    /// [`Kind::Unprocessable`] if a pinned id belongs to another module; [`Kind::Internal`] if the disk refuses. Nothing
     /// changes then.
-    pub fn register(&mut self, tenant: &str, name: &str, pinned: Option<ModuleId>, digest: Digest) -> Result<Registered, Error> {
-        self.register_with(tenant, name, pinned, digest, |_| Ok(()))
+    pub fn register<'a>(&mut self, modules: impl IntoIterator<Item = Registration<'a>>) -> Result<Vec<Registered>, Error> {
+        self.register_with(modules, |_| Ok(()))
     }
 
-    fn register_with(
+    fn register_with<'a>(
         &mut self,
-        tenant: &str,
-        name: &str,
-        pinned: Option<ModuleId>,
-        digest: Digest,
+        modules: impl IntoIterator<Item = Registration<'a>>,
         before: impl FnMut(Step) -> io::Result<()>,
-    ) -> Result<Registered, Error> {
-        let key = (tenant.to_owned(), name.to_owned());
+    ) -> Result<Vec<Registered>, Error> {
         let mut next = self.modules.clone();
-        if let Some(old) = self.owner_of(pinned, &key)? {
-            let renamed = next.remove(&old);
-            if let Some(renamed) = renamed {
-                next.entry(key.clone()).or_insert(renamed);
-            }
+        let mut is_stored = true;
+        let mut registered = Vec::new();
+        for module in modules {
+            let one = register_in(&mut next, module)?;
+            let key = (module.tenant.to_owned(), module.name.to_owned());
+            is_stored &= !one.is_new_version && self.modules.get(&key).is_some_and(|stored| stored.id == one.id);
+            registered.push(one);
         }
-        let digest = digest.to_string();
-        let known = next.remove(&key);
-        let is_new_version = known.as_ref().is_none_or(|known| known.digest != digest);
-        let version = known.as_ref().map_or(0, |known| known.version);
-        let version = version.checked_add(u32::from(is_new_version)).ok_or_else(|| {
-            Error::new(Kind::Internal, "the module has no version numbers left").internal(format!("{tenant}/{name}"))
-        })?;
-        let id = pinned.or_else(|| known.as_ref().map(|known| known.id)).unwrap_or_else(ModuleId::random);
-        let is_stored = !is_new_version && self.modules.get(&key).is_some_and(|stored| stored.id == id);
-        next.insert(key, Module { id, version, digest, live: true });
         if !is_stored {
             files::replace(&self.folder, FILE_NAME, 0o600, &to_json(&next)?, before)
                 .map_err(|error| Error::new(Kind::Internal, "the module index cannot be written").caused_by(error))?;
         }
         self.modules = next;
-        Ok(Registered { id, version, is_new_version })
+        Ok(registered)
     }
+}
 
-    /// The module that has the pinned id under another name, if it may be renamed.
-    fn owner_of(&self, pinned: Option<ModuleId>, key: &(String, String)) -> Result<Option<(String, String)>, Error> {
-        let owner = self.modules.iter().find(|(other, module)| Some(module.id) == pinned && *other != key);
-        match owner {
-            None => Ok(None),
-            Some((other, module)) if other.0 == key.0 && !module.live => Ok(Some(other.clone())),
-            Some((other, module)) => {
-                let text = format!("the id {} of the module `{}` belongs to another module", module.id, key.1);
-                // Another tenant's names are for the log only.
-                Err(Error::new(Kind::Unprocessable, text).internal(format!("{}/{}", other.0, other.1)))
-            }
+fn register_in(index: &mut Index, module: Registration<'_>) -> Result<Registered, Error> {
+    let Registration { tenant, name, pinned, digest } = module;
+    let key = (tenant.to_owned(), name.to_owned());
+    if let Some(old) = owner_of(index, pinned, &key)?
+        && let Some(renamed) = index.remove(&old)
+    {
+        index.entry(key.clone()).or_insert(renamed);
+    }
+    let digest = digest.to_string();
+    let known = index.remove(&key);
+    let is_new_version = known.as_ref().is_none_or(|known| known.digest != digest);
+    let version = known.as_ref().map_or(0, |known| known.version);
+    let version = version.checked_add(u32::from(is_new_version)).ok_or_else(|| {
+        Error::new(Kind::Internal, "the module has no version numbers left").internal(format!("{tenant}/{name}"))
+    })?;
+    let id = pinned.or_else(|| known.as_ref().map(|known| known.id)).unwrap_or_else(ModuleId::random);
+    index.insert(key, Module { id, version, digest, live: true });
+    Ok(Registered { id, version, is_new_version })
+}
+
+/// The module that has the pinned id under another name, if it may be renamed.
+fn owner_of(index: &Index, pinned: Option<ModuleId>, key: &(String, String)) -> Result<Option<(String, String)>, Error> {
+    let Some(pinned) = pinned else { return Ok(None) };
+    let owner = index.iter().find(|(other, module)| module.id == pinned && *other != key);
+    match owner {
+        None => Ok(None),
+        Some((other, module)) if other.0 == key.0 && !module.live => Ok(Some(other.clone())),
+        Some((other, module)) => {
+            let text = format!("the id {} of the module `{}` belongs to another module", module.id, key.1);
+            // Another tenant's names are for the log only.
+            Err(Error::new(Kind::Unprocessable, text).internal(format!("{}/{}", other.0, other.1)))
         }
     }
 }
 
-fn to_json(modules: &BTreeMap<(String, String), Module>) -> Result<Vec<u8>, Error> {
+fn to_json(modules: &Index) -> Result<Vec<u8>, Error> {
     let rows = modules.iter().map(|((tenant, name), module)| Row {
         tenant: tenant.clone(),
         name: name.clone(),
@@ -169,12 +194,12 @@ fn to_json(modules: &BTreeMap<(String, String), Module>) -> Result<Vec<u8>, Erro
         version: module.version,
         digest: module.digest.clone(),
     });
-    serde_json::to_vec_pretty(&Index { format: FORMAT, modules: rows.collect() })
+    serde_json::to_vec_pretty(&Stored { format: FORMAT, modules: rows.collect() })
         .map_err(|error| Error::new(Kind::Internal, "the module index cannot be written").caused_by(error))
 }
 
 /// Reads the file, or says what is wrong with it: new ids for known modules would be worse than not to start.
-fn parse(bytes: &[u8]) -> Result<BTreeMap<(String, String), Module>, String> {
+fn parse(bytes: &[u8]) -> Result<Index, String> {
     /// Only what every format has.
     #[derive(Deserialize)]
     struct Format {
@@ -189,7 +214,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<(String, String), Module>, String> {
             "has format {format}, and this version of Fornax reads format {FORMAT}; use the version that wrote it"
         ));
     }
-    let index: Index = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
+    let index: Stored = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
     let mut modules = BTreeMap::new();
     let mut ids = BTreeSet::new();
     for row in index.modules {
@@ -216,7 +241,18 @@ mod tests {
     }
 
     fn register(modules: &mut Modules, tenant: &str, name: &str, pinned: Option<ModuleId>, bytes: &str) -> Registered {
-        modules.register(tenant, name, pinned, Digest::of(bytes.as_bytes())).expect("registered")
+        try_register(modules, tenant, name, pinned, bytes).expect("registered")
+    }
+
+    fn try_register(
+        modules: &mut Modules,
+        tenant: &str,
+        name: &str,
+        pinned: Option<ModuleId>,
+        bytes: &str,
+    ) -> Result<Registered, Error> {
+        let digest = Digest::of(bytes.as_bytes());
+        modules.register([Registration { tenant, name, pinned, digest }]).map(|registered| registered[0])
     }
 
     #[test]
@@ -293,17 +329,32 @@ mod tests {
         register(&mut modules, "t", "a", Some(id), "1");
         let expected = "the id 6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d of the module `b` belongs to another module";
         for tenant in ["t", "u"] {
-            let error = modules.register(tenant, "b", Some(id), Digest::of(b"1")).expect_err("taken");
+            let error = try_register(&mut modules, tenant, "b", Some(id), "1").expect_err("taken");
             assert_eq!((error.to_string().as_str(), error.kind, error.internal.as_str()), (expected, Kind::Unprocessable, "t/a"));
         }
         drop(modules);
 
         let mut modules = open(data.path());
-        modules.register("u", "b", Some(id), Digest::of(b"1")).expect_err("of another tenant");
+        try_register(&mut modules, "u", "b", Some(id), "1").expect_err("of another tenant");
         let renamed = register(&mut modules, "t", "b", Some(id), "2");
         assert_eq!(renamed, Registered { id, version: 2, is_new_version: true });
         let fresh = register(&mut modules, "t", "a", None, "1");
         assert!(fresh.id != id && fresh.version == 1, "{fresh:?}");
+    }
+
+    #[test]
+    fn modules_are_registered_together_or_not_at_all() {
+        let data = tempfile::tempdir().expect("a folder");
+        let mut modules = open(data.path());
+        let taken = register(&mut modules, "u", "a", None, "1").id;
+        let of = |name, pinned| Registration { tenant: "t", name, pinned, digest: Digest::of(b"1") };
+        modules.register([of("a", None), of("b", Some(taken))]).expect_err("the second has the id of another's");
+        assert!(!fs::read_to_string(data.path().join(FILE_NAME)).expect("a file").contains("\"t\""));
+        let both = modules.register([of("a", None), of("b", None)]).expect("registered");
+        assert!(both[0].id != both[1].id && both.iter().all(|one| one.version == 1 && one.is_new_version), "{both:?}");
+        drop(modules);
+        let again = open(data.path()).register([of("b", None), of("a", None)]).expect("registered");
+        assert_eq!([again[1].id, again[0].id], [both[0].id, both[1].id]);
     }
 
     #[test]
@@ -312,8 +363,8 @@ mod tests {
             let data = tempfile::tempdir().expect("a folder");
             let mut modules = open(data.path());
             let first = register(&mut modules, "t", "a", None, "1");
-            let two = Digest::of(b"2");
-            let error = modules.register_with("t", "a", None, two, files::fail_before(step)).expect_err("made to fail");
+            let two = Registration { tenant: "t", name: "a", pinned: None, digest: Digest::of(b"2") };
+            let error = modules.register_with([two], files::fail_before(step)).expect_err("made to fail");
             assert_eq!(error.to_string(), "the module index cannot be written");
             assert_eq!(register(&mut modules, "t", "a", None, "1"), Registered { is_new_version: false, ..first });
             assert_eq!(register(&mut modules, "t", "a", None, "2"), Registered { version: 2, ..first });

@@ -8,7 +8,7 @@ use base::{
     Via,
 };
 use bytes::Bytes;
-use guest::{Backends, Interface, PoolSize, Runtime, RuntimeOptions};
+use guest::{Artifact, Backends, Interface, PoolSize, Runtime, RuntimeOptions};
 use http::Request;
 use http_body_util::BodyExt;
 use keyvalue::host::KeyValue;
@@ -44,18 +44,24 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
     let runtime = Runtime::new(RuntimeOptions {
         interfaces: vec![interface],
         egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
-        pool: PoolSize { guests: 128, warm: 128 },
+        pool: PoolSize::of(128),
         page_scan: true,
         tick: guest::TICK,
         runners: 1,
+        loaded_max: 64,
         data: data.to_owned(),
         metrics: Metrics::new(),
     });
     (runtime.expect("a runtime"), BTreeMap::from([("keyvalue".to_owned(), backends)]))
 }
 
+fn artifact(guest: &str) -> Artifact {
+    let bytes = std::fs::read(testkit::guest(guest)).expect("a built guest");
+    Artifact::new(Digest::of(&bytes), &bytes.clone(), move |_| Ok(bytes.clone())).expect("a good component")
+}
+
 fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &str, tenant: &str, backend: &str) -> Counter {
-    let artifact = std::fs::read(testkit::guest(guest)).expect("a built guest");
+    let artifact = artifact(guest);
     let bindings = BTreeMap::from([("default".to_owned(), backend.to_owned())]);
     let module = guest::Module {
         tenant: tenant.into(),
@@ -73,13 +79,12 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         bindings: BTreeMap::from([("keyvalue".to_owned(), bindings)]),
         backends: backends.clone(),
     };
-    let digest = Digest::of(&artifact);
-    let prepared = runtime.prepare(&artifact, digest, module).expect("a counter is a good component");
+    let prepared = runtime.prepare(&artifact, module).expect("a counter is a good component");
     let version = ModuleVersion {
         id: ModuleId::random(),
         name: guest.into(),
         version: 1,
-        digest,
+        digest: artifact.digest,
         tenant: Arc::new(Tenant::new(tenant, TenantLimits::default())),
         app: "app".into(),
         limits: Limits::default(),
@@ -89,7 +94,7 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         metrics: Metrics::new().module(tenant, guest),
         evidence: false,
     };
-    Counter { gate: Gate::new(GateOptions { places: 128 }), version: Arc::new(version) }
+    Counter { gate: Gate::new(GateOptions { places: [128, 128] }), version: Arc::new(version) }
 }
 
 /// What every shape can do.
@@ -144,7 +149,7 @@ async fn every_shape_of_guest_over_every_embedded_backend() {
 async fn a_guest_without_a_binding_is_refused_with_the_key_that_grants_it() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let (runtime, backends) = runtime(data.path()).await;
-    let artifact = std::fs::read(testkit::guest("counter")).expect("a built guest");
+    let artifact = artifact("counter");
     let module = guest::Module {
         tenant: "t".into(),
         app: "app".into(),
@@ -161,7 +166,7 @@ async fn a_guest_without_a_binding_is_refused_with_the_key_that_grants_it() {
         bindings: BTreeMap::new(),
         backends,
     };
-    let Err(error) = runtime.prepare(&artifact, Digest::of(&artifact), module) else { panic!("prepared without a binding") };
+    let Err(error) = runtime.prepare(&artifact, module) else { panic!("prepared without a binding") };
     let text = error.to_string();
     assert!(text.contains("wasi:keyvalue/"), "{text}");
     assert!(text.contains("bindings = { keyvalue = { default = \"embedded\" } }"), "{text}");

@@ -26,7 +26,7 @@ pub(super) async fn run(
         None => stdin()?,
     };
     let config = Config { server: Server { data: global.data.clone(), ..Server::default() }, ..Config::empty() };
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16, warm: 16 }).without_http().build().await?;
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
     let mut links = Vec::new();
     for file in files {
         let (file, whole) = parse_link(file);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::{Command, Entry, Error, Kind, Limits, Stdio};
 use clap::Args;
+use guest::Machine;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -126,7 +127,7 @@ async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<Exi
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
     let server = tokio::select! {
-        server = Builder::from_config(config)?.build() => server?,
+        server = Builder::from_config(config)?.pool(Machine::read().pool()).build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
     for address in server.addresses() {
@@ -172,7 +173,7 @@ async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 16, warm: 16 }).without_http().build().await?;
+    let server = Builder::from_config(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
     let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };

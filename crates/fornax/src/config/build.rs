@@ -45,6 +45,9 @@ const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 const CACHE_BYTES_MAX: u64 = 16 << 30;
 pub(super) const CACHE_ENTRIES_MAX: u32 = 1_000_000;
 
+/// Each takes some mappings, of which no process has more.
+const MODULES_LOADED_MAX: u32 = 1_000_000;
+
 const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
 pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
 const DIR_HINT: &str = "write `HOST::GUEST`, `HOST::GUEST:ro` or `HOST::GUEST:rw`";
@@ -228,6 +231,11 @@ impl Build<'_> {
             metrics,
             cache: self.cache(&raw.cache)?,
             access_log: raw.access_log,
+            modules_loaded: raw
+                .modules_loaded
+                .as_ref()
+                .map(|number| self.whole(Some(number), "modules_loaded", 1..=MODULES_LOADED_MAX, 0))
+                .transpose()?,
             tls: raw
                 .tls
                 .as_ref()

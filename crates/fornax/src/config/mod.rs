@@ -80,6 +80,8 @@ pub struct Server {
     pub cache: Cache,
     /// Whether each request is a line of the log, in Apache's combined form.
     pub access_log: bool,
+    /// How many modules may have their code in memory; as many as the machine carries where nothing is said.
+    pub modules_loaded: Option<u32>,
     /// What makes it HTTPS.
     pub tls: Option<TlsFiles>,
 }
@@ -122,6 +124,7 @@ impl Default for Server {
             metrics: None,
             cache: Cache::default(),
             access_log: false,
+            modules_loaded: None,
             tls: None,
         }
     }

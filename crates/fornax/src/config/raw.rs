@@ -72,6 +72,7 @@ pub(super) struct Server {
     pub(super) cache: Cache,
     #[serde(default)]
     pub(super) access_log: bool,
+    pub(super) modules_loaded: Option<Spanned<i64>>,
     pub(super) tls: Option<Tls>,
 }
 

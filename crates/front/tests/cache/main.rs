@@ -96,7 +96,7 @@ fn module(road: &Road, tenant: &Arc<Tenant>, guest: &Arc<Guest>, limits: Limits)
         app: "app".into(),
         limits,
         entries: vec![Entry::Http],
-        places: 1,
+        places: [1, 0],
         handler: Arc::new(GuestHandler(Arc::clone(guest))),
     })
 }
@@ -123,8 +123,11 @@ impl Server {
     }
 
     fn with(guest: &Arc<Guest>, tenant: TenantLimits, limits: Limits, cache: CacheOptions) -> Self {
-        let road =
-            Road { snapshots: Arc::default(), gate: Arc::new(Gate::new(GateOptions { places: 1000 })), metrics: Metrics::new() };
+        let road = Road {
+            snapshots: Arc::default(),
+            gate: Arc::new(Gate::new(GateOptions { places: [1000, 0] })),
+            metrics: Metrics::new(),
+        };
         let tenant = Arc::new(Tenant::new("acme", tenant));
         road.snapshots.swap(snapshot(vec![route(None, module(&road, &tenant, guest, limits))]));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

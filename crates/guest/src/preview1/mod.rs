@@ -53,7 +53,7 @@ pub(crate) use crate::preview1::work::Tenants;
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 
 /// What the descriptors of a module's instances can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Io {
     /// Buffers and log lines: nothing waits.
     Memory,

@@ -10,7 +10,7 @@ use base::{
     Stdio, Tenant, TenantLimits, Via,
 };
 use bytes::Bytes;
-use guest::{Directory, PoolSize, Runtime, RuntimeOptions};
+use guest::{Artifact, Directory, PoolSize, Runtime, RuntimeOptions};
 
 /// What programs find: `rw` and `ro`, which they are granted, and `secret`, which they are not.
 pub(crate) struct Ground {
@@ -78,14 +78,15 @@ impl Host {
         let runtime = Runtime::new(RuntimeOptions {
             interfaces: Vec::new(),
             egress: egress::Egress::new(egress::EgressOptions::default()).expect("an egress"),
-            pool: PoolSize { guests: 64, warm: 64 },
+            pool: PoolSize::of(64),
             page_scan: true,
             tick: guest::TICK,
             runners: 1,
+            loaded_max: 64,
             data: data.path().to_owned(),
             metrics: Metrics::new(),
         });
-        Self { runtime: runtime.expect("a runtime"), gate: Gate::new(GateOptions { places: 64 }), _data: data }
+        Self { runtime: runtime.expect("a runtime"), gate: Gate::new(GateOptions { places: [64, 0] }), _data: data }
     }
 
     /// Prepares a program by its file.
@@ -116,13 +117,14 @@ impl Host {
             bindings: Default::default(),
             backends: Default::default(),
         };
-        let digest = Digest::of(artifact);
-        let prepared = self.runtime.prepare(artifact, digest, module)?;
+        let bytes = artifact.to_vec();
+        let artifact = Artifact::new(Digest::of(artifact), artifact, move |_| Ok(bytes.clone()))?;
+        let prepared = self.runtime.prepare(&artifact, module)?;
         Ok(Arc::new(ModuleVersion {
             id: ModuleId::random(),
             name: name.into(),
             version: 1,
-            digest,
+            digest: artifact.digest,
             tenant: Arc::new(Tenant::new("tenant", TenantLimits::default())),
             app: "app".into(),
             limits,
