@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [guests, data, calls] = &args[..] else { return Err("gate GUESTS DATA CALLS".into()) };
     let (guests, calls) = (Path::new(guests), calls.parse()?);
     let config = Config::from_toml(&app(guests, data), &guests.join("fornax.toml"), &|_| None)?;
-    let builder = Builder::from_config(config)?.threads(1).pool(PoolSize { guests: 4, warm: 4 });
+    let builder = Builder::from_config(config)?.threads(1).pool(PoolSize::of(4));
     let server = builder.without_page_scan().tick(NO_TICK).build().await?;
     let plugin = server.registry().load(guests.join(PLUGIN).with_extension("wasm")).await?;
     if calls == 0 {
