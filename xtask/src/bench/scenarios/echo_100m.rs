@@ -1,0 +1,47 @@
+//! A body that nobody should hold.
+
+use super::{BUSY, CPU, PEAK};
+use crate::bench::measure::Load;
+use crate::bench::outcome::{Bar, Figure, Outcome};
+use crate::bench::peers::{self, FORNAX, FRESH, NATIVE, NONE, WASMTIME};
+use crate::bench::{Context, Scenario, apps};
+
+const SMALL: &str = "fornax, bodies of 1 MB";
+
+const MB: u64 = 1_000_000;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "echo-100m",
+    what: "a body of 100 MB comes back, one at a time, streamed through a guest of WASI 0.2",
+    figures: &[Figure::new("mb_s", "MB/s each way", 0), PEAK, CPU, BUSY],
+    bars: &[
+        Bar::ratio("100 MB body echoed: throughput of native hyper", "mb_s", FORNAX, 0.6, NATIVE).at_least(),
+        // As bodies of a hundredth need, and four chunks of what streams hold on top, twice.
+        Bar::ratio("100 MB body echoed: memory is that of bodies of 1 MB, and 2 MB", "peak_mb", FORNAX, 1.0, SMALL).and(2.0),
+    ],
+    loads: 4.0,
+    beside_s: 1.0,
+    run,
+};
+
+fn run(context: &Context) -> crate::Result<Outcome> {
+    let limits = "limits = { body = \"128MiB\", cpu = \"30s\", wall = \"1m\" }";
+    let text = apps::module("echo", "echo", limits) + &apps::route("/*", "module = \"echo\"");
+    let app = apps::write("echo", &text)?;
+    let load = |bytes: u64| {
+        let load = Load::of(&["--path", "/echo", "--field", "x-length: 1", "--connections", "1"]);
+        load.with("--body", bytes)
+    };
+    let mut field = crate::bench::measure::Field::default();
+    field.add(NATIVE, NONE, peers::native(context), load(100 * MB));
+    field.add(WASMTIME, FRESH, peers::wasmtime(context, "echo", &["-Scli"])?, load(100 * MB));
+    field.add(FORNAX, FRESH, peers::fornax(context, &app, &[]), load(100 * MB));
+    field.again(SMALL, FRESH, load(MB));
+    let mut outcome = field.measure(context)?;
+    for row in &mut outcome.rows {
+        let mb = if row.name == SMALL { 1.0 } else { 100.0 };
+        let speeds = row.rounds("rps").iter().map(|rps| rps * mb).collect();
+        row.figures.insert("mb_s".into(), speeds);
+    }
+    Ok(outcome)
+}
