@@ -4,7 +4,6 @@
 //! `pool` is an engine with the settings of `crates/guest/src/engine.rs`, whose numbers stand here again, since the library does not
 //! show its engines; host functions are wasmtime's own. `default` is wasmtime's pool as it is. `reuse` calls one instance again and again.
 
-use bench::HELLO;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
@@ -18,6 +17,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+/// What the guest answers.
+const HELLO: &str = "Hello from Fornax!\n";
 
 struct State {
     wasi: WasiCtx,

@@ -82,10 +82,12 @@ pub(super) fn last(folder: &Path, scenario: &str) -> Result<Option<Kept>> {
     let day = text(&line["date"]).chars().take(10).collect::<String>();
     let commit = format!("{day}, {}", text(&line["commit"]));
     let caption = format!(
-        "{commit}, profile {}; {} rounds of {} s; {} × {}, Linux {}",
+        "{commit}, profile {}; {} rounds of {} s, {} connections, rate {}/s; {} × {}, Linux {}",
         text(&plan["profile"]),
         plan["rounds"],
         plan["seconds"],
+        plan["connections"],
+        plan["rate"],
         machine["cores"],
         text(&machine["cpu"]),
         text(&machine["kernel"]),

@@ -1,9 +1,9 @@
 //! The hello of a lean guest, beside everything a user could take instead.
 
 use super::WITH_RATE;
-use crate::bench::measure::Load;
+use crate::bench::measure::{Field, Load};
 use crate::bench::outcome::{Bar, Outcome};
-use crate::bench::peers::{self, FORNAX, FRESH, NATIVE, WASMTIME};
+use crate::bench::peers::{self, FORNAX, FRESH, NATIVE, NONE, WASMTIME};
 use crate::bench::{Context, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -20,8 +20,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &Context) -> crate::Result<Outcome> {
-    let mut field = peers::three(context, "hello-wasip2", &[], &Load::hello())?;
-    field.add("wasmtime serve, tuned", FRESH, peers::wasmtime(context, "hello-wasip2", peers::TUNED)?, Load::hello());
+    let guest = "hello-wasip2";
+    let mut field = Field::default();
+    field.add(NATIVE, NONE, peers::native(context), Load::hello());
     peers::languages(context, &mut field)?;
+    field.add(WASMTIME, FRESH, peers::wasmtime(context, guest, &[])?, Load::hello());
+    field.add("wasmtime serve, tuned", FRESH, peers::wasmtime(context, guest, peers::TUNED)?, Load::hello());
+    field.add(FORNAX, FRESH, peers::fornax(context, &peers::guest(guest), &[]), Load::hello());
     field.measure_with_rate(context)
 }

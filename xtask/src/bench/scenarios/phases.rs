@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "phases",
-    what: "the lean hello without sockets and without Fornax (`bench/examples/phases.rs`): what wasmtime takes to make the store, instantiate, \
+    what: "the lean hello without sockets and without Fornax (`crates/guest/examples/phases.rs`): what wasmtime takes to make the store, instantiate, \
            call and drop, with the settings of Fornax's engine, with its own, and for an instance that is kept",
     figures: &[
         Figure::new("total_us", "µs in all", 2),
@@ -32,7 +32,7 @@ const ROWS: &[(&str, &str)] =
 const MODES: &[&str] = &["pool", "default", "reuse"];
 
 fn run(context: &Context) -> crate::Result<Outcome> {
-    let program = context.tools.example("bench", "phases")?;
+    let program = context.tools.example("guest", "phases")?;
     let seconds = context.plan.seconds.to_string();
     let mut outcome = Outcome::of(ROWS);
     for round in 1..=context.plan.rounds {
