@@ -16,7 +16,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView, default_hooks};
 
 /// What the guest answers.
 const HELLO: &str = "Hello from Fornax!\n";
@@ -35,7 +35,7 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: Default::default() }
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: default_hooks() }
     }
 }
 
@@ -128,9 +128,9 @@ fn store(engine: &Engine) -> Store<State> {
 
 /// One request; its answer is read and compared.
 async fn call(store: &mut Store<State>, proxy: &Proxy) -> Result<()> {
-    let request = Request::get("http://localhost/").body(Empty::<Bytes>::new().map_err(|never| match never {}))?;
+    let request = Request::get("http://localhost/").body(Empty::<Bytes>::new())?;
     let (sender, answered) = oneshot::channel::<Result<_, ErrorCode>>();
-    let request = store.data_mut().http().new_incoming_request::<_>(Scheme::Http, request)?;
+    let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
     let out = store.data_mut().http().new_response_outparam(sender)?;
     let read = async {
         let response = answered.await.context("the guest did not answer")??;

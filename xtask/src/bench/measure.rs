@@ -198,6 +198,7 @@ impl Loaded {
             ("p99_ms", self.p99_ms),
             ("max_ms", self.max_ms),
             ("busy", self.busy),
+            ("server_busy", self.cpu_seconds / self.seconds),
             ("peak_mb", self.peak_mb),
             ("refused_s", self.refused / self.seconds),
             ("left_s", self.left / self.seconds),

@@ -29,9 +29,10 @@ impl Tools {
         })
     }
 
-    /// An example of a package, built when it is asked for: few scenarios need one.
-    pub(super) fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
-        let build = ["build", "--profile", &self.profile, "-p", package, "--example", name];
+    /// An example of `fornax` or `guest`, built when it is asked for: few scenarios need one.
+    pub(super) fn example(&self, name: &str) -> Result<PathBuf> {
+        // Both packages, so that their dependencies have the features they have in Fornax, and are not compiled once more.
+        let build = ["build", "--profile", &self.profile, "-p", "fornax", "-p", "guest", "--example", name];
         work::run(work::cargo(build).args(work::locked()))?;
         Ok(self.fornax.with_file_name("examples").join(name))
     }

@@ -8,7 +8,7 @@ use crate::bench::{Context, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "cpu-1ms",
-    what: "a call computes for about a millisecond (400,000 turns of a generator of random numbers), native and in a guest",
+    what: "a call computes for about a millisecond (600,000 turns of a generator of random numbers), native and in a guest",
     figures: FAST,
     bars: &[],
     loads: 3.0,
@@ -17,7 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &Context) -> crate::Result<Outcome> {
-    // What 400,000 turns come to: a guest that computes something else, or nothing, is wrong.
-    let load = Load::of(&["--path", "/spin?rounds=400000", "--answer", "aa1e35a9a7ab2095"]);
+    // What 600,000 turns come to: a guest that computes something else, or nothing, is wrong.
+    let load = Load::of(&["--path", "/spin?rounds=600000", "--answer", "961241f83673b6ba"]);
     peers::three(context, "work", &["-Scli"], &load)?.measure(context)
 }

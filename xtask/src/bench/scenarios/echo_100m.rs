@@ -13,9 +13,10 @@ const MB: u64 = 1_000_000;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "echo-100m",
     what: "a body of 100 MB comes back, one at a time, streamed through a guest of WASI 0.2",
-    figures: &[Figure::new("mb_s", "MB/s each way", 0), PEAK, CPU, BUSY],
+    figures: &[Figure::new("mb_cpu_s", "MB each way a CPU second", 0), Figure::new("mb_s", "MB/s", 0), PEAK, CPU, BUSY],
     bars: &[
-        Bar::ratio("100 MB body echoed: throughput of native hyper", "mb_s", FORNAX, 0.6, NATIVE).at_least(),
+        // By what a core of the server can do: the time on the clock is that of the load generator, too, which compares every byte.
+        Bar::ratio("100 MB body echoed: throughput a core of native hyper", "mb_cpu_s", FORNAX, 0.6, NATIVE).at_least(),
         // As bodies of a hundredth need, and four chunks of what streams hold on top, twice.
         Bar::ratio("100 MB body echoed: memory is that of bodies of 1 MB, and 2 MB", "peak_mb", FORNAX, 1.0, SMALL).and(2.0),
     ],
@@ -41,7 +42,9 @@ fn run(context: &Context) -> crate::Result<Outcome> {
     for row in &mut outcome.rows {
         let mb = if row.name == SMALL { 1.0 } else { 100.0 };
         let speeds = row.rounds("rps").iter().map(|rps| rps * mb).collect();
+        let by_core = row.rounds("cpu_us").iter().map(|us| mb * 1e6 / us).collect();
         row.figures.insert("mb_s".into(), speeds);
+        row.figures.insert("mb_cpu_s".into(), by_core);
     }
     Ok(outcome)
 }

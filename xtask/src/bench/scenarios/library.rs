@@ -17,7 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &Context) -> crate::Result<Outcome> {
-    let program = context.tools.example("fornax", "execute")?;
+    let program = context.tools.example("execute")?;
     let words = peers::words(&program, &[&peers::guest("plugin-uppercase"), &context.plan.seconds.to_string()]);
     let rows = [(FORNAX, FRESH)];
     let mut outcome = Outcome::of(&rows);

@@ -32,7 +32,7 @@ const ROWS: &[(&str, &str)] =
 const MODES: &[&str] = &["pool", "default", "reuse"];
 
 fn run(context: &Context) -> crate::Result<Outcome> {
-    let program = context.tools.example("guest", "phases")?;
+    let program = context.tools.example("phases")?;
     let seconds = context.plan.seconds.to_string();
     let mut outcome = Outcome::of(ROWS);
     for round in 1..=context.plan.rounds {
