@@ -155,7 +155,8 @@ fn run(args: &[String]) -> Result<()> {
 /// Measures one scenario, keeps and shows what came of it; an error where answers of ours were wrong.
 #[expect(clippy::print_stdout, reason = "the table is this command's data")]
 fn measured(scenario: &Scenario, context: &Context, machine: &machine::Machine) -> Result<()> {
-    let outcome = (scenario.run)(context)?;
+    let mut outcome = (scenario.run)(context)?;
+    outcome.notes.extend(outcome.disturbed());
     results::append(scenario, &outcome, &context.plan, machine)?;
     println!("\n{}", report::table(scenario, &outcome));
     for bar in scenario.bars {

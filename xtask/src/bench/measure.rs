@@ -1,6 +1,6 @@
 //! Interleaved rounds: load on one core, the server on another, CPU time and memory before and after.
 
-use super::outcome::{Outcome, Sample, WRONG};
+use super::outcome::{OTHERS, Outcome, Sample, WRONG};
 use super::peers::Words;
 use super::{Context, Plan};
 use crate::server::Server;
@@ -179,6 +179,8 @@ pub(super) struct Loaded {
     pub(super) max_ms: f64,
     /// How much of its core the load generator used.
     pub(super) busy: f64,
+    /// How much of a core all else on the machine used.
+    pub(super) others: f64,
     pub(super) cpu_seconds: f64,
     /// The most that was resident, since the load began.
     pub(super) peak_mb: f64,
@@ -199,6 +201,7 @@ impl Loaded {
             ("max_ms", self.max_ms),
             ("busy", self.busy),
             ("server_busy", self.cpu_seconds / self.seconds),
+            (OTHERS, self.others),
             ("peak_mb", self.peak_mb),
             ("refused_s", self.refused / self.seconds),
             ("left_s", self.left / self.seconds),
@@ -213,10 +216,11 @@ pub(super) fn load(context: &Context, server: &Server, load: &Load, seconds: f64
     let pid = server.pid();
     // 5 forgets the peak; where that is not allowed it is that of the whole run.
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
-    let before = cpu_seconds(pid)?;
+    let (all_before, before) = (machine_seconds(), cpu_seconds(pid)?);
     let answer = work::output(&mut load.command(context, &server.address, seconds));
     let answer = answer.map_err(|error| format!("{who}: {error}\n{}", server.said()))?;
     let cpu_seconds = cpu_seconds(pid)? - before;
+    let all_seconds = machine_seconds() - all_before;
     let answer: Value = serde_json::from_str(&answer).map_err(|error| format!("bench-load: {error}"))?;
     let number = |name: &str| answer[name].as_f64().unwrap_or_default();
     if let Some(first) = answer["first_bad"].as_str() {
@@ -232,6 +236,7 @@ pub(super) fn load(context: &Context, server: &Server, load: &Load, seconds: f64
         p99_ms: number("p99_us") / 1000.0,
         max_ms: number("max_us") / 1000.0,
         busy: number("busy"),
+        others: (all_seconds - cpu_seconds) / number("seconds") - number("busy"),
         cpu_seconds,
         peak_mb: kib(pid, &["VmHWM"]) / 1024.0,
     })
@@ -249,6 +254,22 @@ fn status_kib(status: &str, fields: &[&str]) -> f64 {
         fields.contains(&name).then(|| rest.trim().strip_suffix(" kB")?.trim().parse().ok())?
     };
     status.lines().filter_map(value).sum()
+}
+
+/// Time that all cores together were not idle, since the machine started; 0 where that is not said.
+fn machine_seconds() -> f64 {
+    fs::read_to_string("/proc/stat").map_or(0.0, |text| busy_ticks(&text) as f64 / TICKS_PER_SECOND)
+}
+
+/// Of the first line of `/proc/stat`: user, nice and system time, and that of interrupts. Idle time and waiting for disks are no work.
+fn busy_ticks(stat: &str) -> u64 {
+    let fields = stat.lines().next().and_then(|line| line.strip_prefix("cpu")).unwrap_or_default().split_whitespace();
+    fields
+        .take(7)
+        .enumerate()
+        .filter(|(index, _)| !matches!(index, 3 | 4))
+        .filter_map(|(_, field)| field.parse::<u64>().ok())
+        .sum()
 }
 
 /// User and system time of a process, its threads and its children, living and reaped.
@@ -314,6 +335,12 @@ mod tests {
             std::hint::spin_loop();
         }
         assert!(cpu_seconds(std::process::id()).unwrap() > before);
+    }
+
+    #[test]
+    fn idle_time_is_no_work() {
+        assert_eq!(busy_ticks("cpu  1 2 4 1000 2000 8 16 32 0 0\ncpu0 1 1 1 1 1 1 1 1\n"), 31);
+        assert_eq!(busy_ticks(""), 0);
     }
 
     #[test]

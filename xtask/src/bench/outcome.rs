@@ -13,6 +13,12 @@ pub(super) type Sample = BTreeMap<&'static str, f64>;
 /// The key of what every scenario counts: wrong answers, and connections that broke.
 pub(super) const WRONG: &str = "wrong";
 
+/// The key of how much of a core all else on the machine used.
+pub(super) const OTHERS: &str = "others";
+
+/// More than this is no quiet machine: the load of one row alone varies by some hundredths of a core.
+const OTHERS_MAX: f64 = 0.15;
+
 /// A column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figure {
@@ -91,6 +97,13 @@ impl Outcome {
     /// Wrong answers of all rows whose name begins like this.
     pub(super) fn wrong_of(&self, name: &str) -> u64 {
         self.rows.iter().filter(|row| row.name.starts_with(name)).map(|row| row.rounds(WRONG).iter().sum::<f64>() as u64).sum()
+    }
+
+    /// What a reader must know where other programs took much of the machine: ratios suffer less than absolute numbers, but suffer.
+    pub(super) fn disturbed(&self) -> Option<String> {
+        let others = self.rows.iter().filter_map(|row| row.median(OTHERS)).fold(0.0, f64::max);
+        (others > OTHERS_MAX)
+            .then(|| format!("Other programs used up to {others:.1} cores meanwhile: repeat it on a quiet machine"))
     }
 
     pub(super) fn json(&self) -> Value {
@@ -278,6 +291,18 @@ pub(super) mod tests {
         let verdict = Bar::at_most("says", "cpu_us", "fornax", 13.0).judge(FIGURES, &outcome(1.0));
         assert_eq!(verdict.measured, "12.0 CPU µs/request, 3 wrong answers");
         assert_eq!(verdict.limit, "≤ 13.0");
+    }
+
+    #[test]
+    fn a_machine_that_does_other_things_is_told() {
+        let with = |others: f64| {
+            let mut outcome = Outcome::of(&[("fornax", "fresh")]);
+            outcome.add(vec![Sample::from([(OTHERS, others)])]);
+            outcome.disturbed()
+        };
+        assert_eq!(with(0.1), None);
+        assert!(with(0.5).unwrap().contains("0.5 cores"));
+        assert_eq!(outcome(0.0).disturbed(), None);
     }
 
     #[test]
