@@ -87,7 +87,7 @@ pub(super) fn last(folder: &Path, scenario: &str) -> Result<Option<Kept>> {
         plan["rounds"],
         plan["seconds"],
         plan["connections"],
-        plan["rate"],
+        plan["rate"].as_f64().unwrap_or_default(),
         machine["cores"],
         text(&machine["cpu"]),
         text(&machine["kernel"]),
