@@ -219,9 +219,9 @@ pub async fn run(options: Options) -> Result<(Tally, Duration)> {
 
 async fn drive(mut lane: Lane, options: Arc<Options>, targets: Arc<Targets>, index: u32, start: Instant) -> Tally {
     let mut schedule = Schedule::new(&options, index, start);
-    let mut picks = targets.picks(index);
+    let picks = targets.picks(index);
     let mut tally = Tally::default();
-    while let Some(target) = picks.next() {
+    for target in picks {
         let Some(began) = schedule.next().await else { break };
         match lane.ask(&target).await {
             Ok(verdict) => tally.count(verdict),
