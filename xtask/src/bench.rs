@@ -1,203 +1,227 @@
-//! `cargo xtask bench`: what a call costs, beside what others pay for it, in one interleaved run.
+//! `cargo xtask bench`: what calls cost and what the server holds, beside what others pay for it, in interleaved rounds.
 //!
 //! Absolute numbers belong to a machine and a minute; ratios within one run travel. So every round asks each server in turn, a ratio is
 //! made per round, and medians are reported. CPU time of the server per request is the figure to judge by: it does not depend on how fast
-//! the load generator is, and it is what a fleet pays for.
+//! the load generator is, and it is what a fleet pays for. A scenario is a file in `scenarios/` and a row of its table; what it must
+//! reach is data in the file, so that no verdict is written by hand.
 
+mod apps;
 mod machine;
 mod measure;
+mod outcome;
 mod peers;
+mod plot;
 mod report;
+mod results;
+mod scenarios;
+mod tools;
 
 use crate::args::Args;
 use crate::work::{self, Steps};
-use crate::{Command, Result, demo, guests};
-use measure::Plan;
-use peers::Peer;
-use report::Section;
-use std::path::PathBuf;
+use crate::{Command, Result, guests};
+use outcome::{Bar, Figure, Outcome};
+use scenarios::SCENARIOS;
+use tools::Tools;
 
 pub(crate) const COMMAND: Command = Command {
     name: "bench",
-    summary: "compare with native hyper and `wasmtime serve`",
+    summary: "measure every scenario, beside native hyper and `wasmtime serve`",
     help: "
-Usage: cargo xtask bench [--guest NAME] [--rounds N] [--seconds S] [--connections N] [--rate R] [--profile NAME]
+Usage: cargo xtask bench [--list] [--scenario NAME,…] [--quick] [--rounds N] [--seconds S] [--connections N] [--rate R] [--profile NAME]
+       cargo xtask bench --report
 
-Runs native hyper, `wasmtime serve` where it can, and Fornax with the same guest, each in turn, round after round, and prints CPU time per
-request, medians, and ratios to the other two. The server is pinned to core 0, the load to core 1. The first run installs wasmtime-cli
-into <target>/tools, which takes about ten minutes. Every result is appended to bench/results/hello.jsonl.
+Runs scenario after scenario: each server in turn, round after round, the server on core 0, the load on core 1, over loopback. Prints a
+table of medians for each, and appends it to bench/results/<scenario>.jsonl; at the end docs/benchmarks.md, bench/results/bars.md and
+a picture of each scenario are written anew from the last result of each. A scenario that fails says why, and the others go on. The
+first run installs wasmtime-cli into <target>/tools, which takes about ten minutes; Node and Go are compared where they are installed.
 
-  --guest NAME       only this row; default all: hello-wasip2 (lean), hello-wstd (ordinary), hello-wasip3 (WASI 0.3), json-command and
-                     ignis-json (preview 1 commands in Rust and Go), plugin-uppercase, chain (three plugins), and library: the plugin
-                     called by a program that embeds Fornax
+  --list             the scenarios, and how long each takes
+  --scenario NAME,…  only these; default all
+  --quick            two rounds of half a second with the release profile, to try things out; results go to <target>/bench/results and
+                     change nothing in the repository
   --rounds N         default 10
   --seconds S        of load per server and round, default 3
   --connections N    kept alive, default 32
-  --rate R           requests a second of the second figure, equal for all; default 5000, 0 leaves it out
+  --rate R           requests a second of the figures at one equal rate, default 5000; 0 leaves them out
   --profile NAME     cargo profile of Fornax, default dist, which is what `cargo xtask dist` makes and takes ten minutes to build the first
-                     time; `release` builds faster and runs slower",
+                     time; `release` builds faster and runs slower
+  --report           only writes pages and pictures anew",
     run,
 };
 
-/// A row of the comparison.
-struct Guest {
-    name: &'static str,
-    /// What it stands for.
-    what: &'static str,
-    /// What `wasmtime serve` needs to run it, and to run it the way we do; as little as possible, so that its default is what is measured.
-    /// None for what only Fornax serves.
-    wasmtime: Option<&'static [&'static str]>,
-    /// What Fornax needs to serve it.
-    fornax: &'static [&'static str],
-    /// What is asked for, and how the right answer begins; the hello for what all servers answer.
-    ask: Option<(&'static str, &'static str)>,
+/// How measuring is done.
+#[derive(Clone, Debug)]
+struct Plan {
+    rounds: usize,
+    seconds: f64,
+    connections: u32,
+    /// Requests a second of the figures at one rate; 0 leaves them out.
+    rate: f64,
+    /// Whether server and load have a core each.
+    pinned: bool,
+    profile: String,
+    quick: bool,
 }
 
-impl Guest {
-    const fn hello(name: &'static str, what: &'static str, wasmtime: &'static [&'static str]) -> Self {
-        Self { name, what, wasmtime: Some(wasmtime), fornax: &[], ask: None }
-    }
-
-    const fn ours(
-        name: &'static str,
-        what: &'static str,
-        fornax: &'static [&'static str],
-        path: &'static str,
-        answer: &'static str,
-    ) -> Self {
-        Self { name, what, wasmtime: None, fornax, ask: Some((path, answer)) }
-    }
-
-    /// What servers are given: the guest, or an app that is written down for it.
-    fn file(&self) -> Result<PathBuf> {
-        if self.name != CHAIN {
-            return Ok(guests::directory().join(format!("{}.wasm", self.name)));
+impl Plan {
+    fn new(args: &Args) -> Result<Self> {
+        let quick = args.has("--quick");
+        let plan = Self {
+            rounds: args.number("--rounds", if quick { 2 } else { 10 })?,
+            seconds: args.number("--seconds", if quick { 0.5 } else { 3.0 })?,
+            connections: args.number("--connections", 32)?,
+            rate: args.number("--rate", 5000.0)?,
+            pinned: measure::can_pin(),
+            profile: args.text("--profile").unwrap_or(if quick { "release" } else { "dist" }).to_string(),
+            quick,
+        };
+        // Less than a tenth of a second is a few ticks of the kernel's accounting.
+        let is_sound = plan.rounds > 0 && plan.connections > 0 && (0.1..=600.0).contains(&plan.seconds) && plan.rate >= 0.0;
+        if is_sound {
+            Ok(plan)
+        } else {
+            Err("--rounds and --connections are at least 1, --seconds is 0.1 to 600, --rate is not negative".into())
         }
-        let file = work::target().join("bench-chain.toml");
-        let module = |name: &str| format!("[[module]]\nname = \"{name}\"\nsource = \"guests/plugin-{name}.wasm\"\n");
-        // What the last writes is the answer: the reverser also writes what it was given, which differs from call to call.
-        let names = ["rot13", "reverser", "uppercase"];
-        let route = format!("[[route]]\npath = \"/\"\nchain = {names:?}\n");
-        let text: String = names.iter().map(|name| module(name)).chain([route]).collect();
-        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(file)
     }
 }
 
-/// The row that is an app of three plugins.
-const CHAIN: &str = "chain";
+/// What a scenario works with.
+struct Context {
+    plan: Plan,
+    tools: Tools,
+}
 
-const GUESTS: &[Guest] = &[
-    Guest::hello("hello-wasip2", "lean, WASI 0.2", &[]),
-    Guest::hello("hello-wstd", "ordinary (std, wstd), WASI 0.2", &["-Scli"]),
-    // It keeps instances of WASI 0.3 for the next 128 requests unless it is told not to.
-    Guest::hello(
-        "hello-wasip3",
-        "WASI 0.3",
-        &["-Scli", "-Sp3", "-Wcomponent-model-async", "--max-instance-reuse-count=1", "--max-instance-concurrent-reuse-count=1"],
-    ),
-    Guest::ours(
-        "json-command",
-        "preview 1 command in Rust, JSON in and out",
-        &["--codec", "wasio"],
-        "/?name=Ada",
-        "{\"message\":\"Hello, Ada!\"",
-    ),
-    Guest::ours(
-        "ignis-json",
-        "preview 1 command in Go, protobuf in and out",
-        &["--codec", "ignis"],
-        "/",
-        "{\n  \"method\": \"GET\"",
-    ),
-    Guest::ours("plugin-uppercase", "`process` plugin", &[], "/?input=hello", "Result = HELLO"),
-    Guest::ours(CHAIN, "three plugins in sequence", &[], "/?input=hello", "Result = BYYRU"),
-];
+/// One thing that is measured.
+struct Scenario {
+    name: &'static str,
+    /// What it stands for: the rest of the line that begins with its name.
+    what: &'static str,
+    /// The columns of its table; the picture is of the first.
+    figures: &'static [Figure],
+    /// What it must reach.
+    bars: &'static [Bar],
+    /// Loads of `--seconds` in a round, for the estimate.
+    loads: f64,
+    /// Seconds of a round beside them, for the estimate.
+    beside_s: f64,
+    run: fn(&Context) -> Result<Outcome>,
+}
+
+impl Scenario {
+    fn seconds(&self, plan: &Plan) -> f64 {
+        // A warm-up of a second and the start of each server come once.
+        (self.loads * plan.seconds + self.beside_s) * plan.rounds as f64 + 2.0 * self.loads
+    }
+}
 
 fn run(args: &[String]) -> Result<()> {
-    let args = Args::parse_whole(args, &[], &["--guest", "--rounds", "--seconds", "--connections", "--rate", "--profile"])?;
-    let plan = Plan {
-        rounds: args.number("--rounds", 10)?,
-        seconds: args.number("--seconds", 3.0)?,
-        connections: args.number("--connections", 32)?,
-        rate: args.number("--rate", 5000.0)?,
-        pinned: measure::can_pin(),
-    };
-    let profile = args.text("--profile").unwrap_or("dist");
-    let wanted = args.text("--guest");
-    let chosen: Vec<_> = GUESTS.iter().filter(|guest| wanted.is_none_or(|wanted| wanted == guest.name)).collect();
-    if chosen.is_empty() && wanted != Some(LIBRARY) {
-        return Err(format!("no such guest to compare: {}", wanted.unwrap_or_default()));
+    let switches = ["--list", "--quick", "--report"];
+    let values = ["--scenario", "--rounds", "--seconds", "--connections", "--rate", "--profile"];
+    let args = Args::parse_whole(args, &switches, &values)?;
+    let plan = Plan::new(&args)?;
+    let chosen = choose(args.text("--scenario"))?;
+    if args.has("--list") {
+        list(&plan);
+        return Ok(());
     }
-    let library = wanted.is_none_or(|wanted| wanted == LIBRARY);
-    let mut steps = Steps::new(4 + chosen.len() + usize::from(library));
+    if args.has("--report") {
+        return report::write(&results::folder(false), &work::root().join("docs/benchmarks.md"));
+    }
+    let mut steps = Steps::new(3 + chosen.len());
     guests::build(&mut steps)?;
-    let fornax = steps.step("fornax and the load generator", || {
-        work::run(work::cargo(["build", "--release", "-p", "bench"]).args(work::locked()))?;
-        demo::build(profile)
-    })?;
-    let wasmtime = steps.step("wasmtime-cli", wasmtime)?;
+    let tools = steps.step("fornax and the load generator", || Tools::build(&plan.profile))?;
+    let context = Context { plan, tools };
     let machine = machine::Machine::look();
     eprintln!("{machine}");
-    if !plan.pinned {
+    if !context.plan.pinned {
         eprintln!("NOTE: nothing is pinned (no `taskset`, or one core): expect noise");
     }
-    let mut bad = 0;
-    for guest in chosen {
-        let peers = peers::all(&fornax, &wasmtime, &guest.file()?, guest);
-        let section = steps.step(&format!("{}: {}", guest.name, guest.what), || section(guest, &peers, &plan))?;
-        bad += section.bad();
-        report::print(&section, &plan);
-        report::append(&section, &plan, &machine, profile)?;
+    let seconds: f64 = chosen.iter().map(|scenario| scenario.seconds(&context.plan)).sum();
+    eprintln!("{} scenarios, about {:.0} minutes", chosen.len(), (seconds / 60.0).ceil());
+    let mut failures = Vec::new();
+    for scenario in &chosen {
+        let result = steps.step(scenario.name, || measured(scenario, &context, &machine));
+        failures.extend(result.inspect_err(|error| eprintln!("FAILED: {error}")).err());
     }
-    if library {
-        steps.step("plugin-uppercase by the library", || by_library(&plan, &machine, profile))?;
-    }
-    eprintln!("appended to {}", report::file().display());
-    if bad > 0 { Err(format!("{bad} answers were wrong; the table says whose")) } else { Ok(()) }
+    let folder = results::folder(context.plan.quick);
+    let page = if context.plan.quick { folder.join("benchmarks.md") } else { work::root().join("docs/benchmarks.md") };
+    report::write(&folder, &page)?;
+    eprintln!("results in {}, {:.0} s", folder.display(), steps.seconds());
+    // What they said in full is above.
+    let lines: Vec<&str> = failures.iter().filter_map(|failure| failure.lines().next()).collect();
+    if lines.is_empty() { Ok(()) } else { Err(format!("{} failed:\n  {}", lines.len(), lines.join("\n  "))) }
 }
 
-/// The row that no server is part of: a plugin called by a program that embeds Fornax, on one core.
-const LIBRARY: &str = "library";
-
-fn by_library(plan: &Plan, machine: &machine::Machine, profile: &str) -> Result<()> {
-    work::run(work::cargo(["build", "--profile", profile, "-p", "fornax", "--example", "execute"]).args(work::locked()))?;
-    let program = demo::program(profile).with_file_name("examples").join("execute").display().to_string();
-    let plugin = guests::directory().join("plugin-uppercase.wasm").display().to_string();
-    let mut rates = Vec::new();
-    for round in 1..=plan.rounds {
-        let words = [program.clone(), plugin.clone(), plan.seconds.to_string()];
-        let printed = work::output(&mut plan.on_core(0, &words))?;
-        let rate: f64 = printed.trim().parse().map_err(|_| format!("execute printed {printed:?}"))?;
-        eprintln!("  round {round}/{}: {rate:.0} calls/s", plan.rounds);
-        rates.push(rate);
+/// Measures one scenario, keeps and shows what came of it; an error where answers of ours were wrong.
+#[expect(clippy::print_stdout, reason = "the table is this command's data")]
+fn measured(scenario: &Scenario, context: &Context, machine: &machine::Machine) -> Result<()> {
+    let mut outcome = (scenario.run)(context)?;
+    outcome.notes.extend(outcome.disturbed());
+    results::append(scenario, &outcome, &context.plan, machine)?;
+    println!("\n{}", report::table(scenario, &outcome));
+    for bar in scenario.bars {
+        println!("{}", bar.judge(scenario.figures, &outcome).line(bar));
     }
-    report::library(rates, plan, machine, profile)
+    println!();
+    match outcome.wrong_of(peers::FORNAX) {
+        0 => Ok(()),
+        count => Err(format!("{count} answers of Fornax were wrong")),
+    }
 }
 
-fn section(guest: &Guest, peers: &[Peer], plan: &Plan) -> Result<Section> {
-    let servers = peers.iter().map(|peer| peer.start(plan)).collect::<Result<Vec<_>>>()?;
-    let rounds = measure::rounds(peers, &servers, plan)?;
-    for server in servers {
-        // How it ends is not what is measured here; what matters is that it is gone.
-        let _ = server.stop();
-    }
-    let names = peers.iter().map(|peer| (peer.name, peer.isolation)).collect();
-    Ok(Section { guest: guest.name, what: guest.what, peers: names, rounds })
+fn choose(wanted: Option<&str>) -> Result<Vec<&'static Scenario>> {
+    let Some(wanted) = wanted else { return Ok(SCENARIOS.iter().collect()) };
+    let find = |name: &str| {
+        SCENARIOS
+            .iter()
+            .find(|scenario| scenario.name == name)
+            .ok_or_else(|| format!("there is no scenario `{name}`; --list shows what there is"))
+    };
+    wanted.split(',').map(find).collect()
 }
 
-/// `wasmtime` of the generation Fornax is built on, installed when it is not there.
-fn wasmtime() -> Result<PathBuf> {
-    let tools = work::target().join("tools");
-    let program = tools.join("bin/wasmtime");
-    if program.is_file() && work::output(work::command(&program).arg("--version"))?.starts_with("wasmtime 48.") {
-        return Ok(program);
+#[expect(clippy::print_stdout, reason = "the list is this command's data")]
+fn list(plan: &Plan) {
+    for Scenario { name, what, .. } in SCENARIOS {
+        println!("  {name:<18} {what}");
     }
-    eprintln!("installing wasmtime-cli 48 into {}: about ten minutes, once", tools.display());
-    let build = work::target().join("tools-build");
-    let mut install = work::cargo(["install", "--locked", "--version", "^48", "--force", "wasmtime-cli", "--root"]);
-    work::run(install.arg(&tools).env("CARGO_TARGET_DIR", &build))?;
-    // Gigabytes that nothing needs again.
-    std::fs::remove_dir_all(&build).map_err(|error| format!("{}: {error}", build.display()))?;
-    Ok(program)
+    let seconds: f64 = SCENARIOS.iter().map(|scenario| scenario.seconds(plan)).sum();
+    println!("\n{} scenarios, about {:.0} minutes", SCENARIOS.len(), (seconds / 60.0).ceil());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_columns_are_there_once() {
+        let names: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+        for scenario in SCENARIOS {
+            assert!(!scenario.figures.is_empty(), "{}", scenario.name);
+            for bar in scenario.bars {
+                let known = scenario.figures.iter().any(|figure| figure.key == bar.figure);
+                assert!(known, "{}: a bar of {}, which is no column", scenario.name, bar.figure);
+            }
+        }
+    }
+
+    #[test]
+    fn scenarios_are_chosen_by_name() {
+        assert_eq!(choose(None).unwrap().len(), SCENARIOS.len());
+        let names: Vec<_> = choose(Some("zipf,restart")).unwrap().iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names, ["zipf", "restart"]);
+        assert!(choose(Some("zpf")).err().unwrap().contains("zpf"));
+    }
+
+    #[test]
+    fn a_plan_that_measures_nothing_is_refused() {
+        let plan = |line: &str| {
+            let args: Vec<String> = line.split_whitespace().map(str::to_string).collect();
+            Plan::new(&Args::parse_whole(&args, &["--quick"], &["--rounds", "--seconds", "--rate"]).unwrap())
+        };
+        assert!(plan("--rounds 0").is_err() && plan("--seconds 0").is_err() && plan("--rate -1").is_err());
+        assert_eq!((plan("").unwrap().profile, plan("--quick").unwrap().profile), ("dist".into(), "release".into()));
+    }
 }

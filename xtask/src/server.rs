@@ -14,12 +14,15 @@ const START: Duration = Duration::from_secs(120);
 /// The longest that an end may take.
 const STOP: Duration = Duration::from_secs(40);
 
+/// Of what a server says, so much is kept: a storm of failures is a storm of lines.
+const SAID_BYTES: usize = 16 << 10;
+
 /// A child that listens. Dropped, it is killed.
 pub(crate) struct Server {
     child: Child,
     /// Where it listens: `host:port`.
     pub(crate) address: String,
-    /// What it has said on stderr so far, shown when something goes wrong.
+    /// What it has said on stderr so far, or the beginning of it, shown when something goes wrong.
     said: Arc<Mutex<String>>,
 }
 
@@ -37,7 +40,9 @@ impl Server {
                     if let Some(address) = address(&line, marker) {
                         let _ = found.send(address);
                     }
-                    if let Ok(mut said) = said.lock() {
+                    if let Ok(mut said) = said.lock()
+                        && said.len() < SAID_BYTES
+                    {
                         said.push_str(&line);
                         said.push('\n');
                     }
@@ -75,7 +80,8 @@ impl Server {
         work::output(work::command("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.pid().to_string()])).map(drop)
     }
 
-    fn said(&self) -> String {
+    /// What it has said.
+    pub(crate) fn said(&self) -> String {
         self.said.lock().map(|said| said.clone()).unwrap_or_default()
     }
 }

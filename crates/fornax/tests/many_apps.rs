@@ -69,7 +69,9 @@ fn a_thousand_apps_are_back_at_once_and_cost_little_until_they_are_called() {
     };
     let (one, all) = (app(1, ""), app(APPS, ""));
     // So that nothing is compiled by those that are measured.
-    [&one, &all].map(|app| drop(serve(app)));
+    for app in [&one, &all] {
+        drop(serve(app));
+    }
     let fornax = serve(&one);
     hello(&mut fornax.client(), 0);
     let of_one = own_bytes(&fornax);

@@ -153,7 +153,7 @@ fn a_reload_begins_with_new_instances() {
     let mut client = server.client();
     assert_eq!(numbers(&mut client, "/", 2), [1, 2]);
     app.file("fornax.toml", app.text().replace("\"serial\"", "{ mode = \"serial\", calls = 50 }").as_bytes());
-    server.wait_for_log(|line| line.contains("INFO fornax: reloaded"), SOON);
+    server.wait_for_log(|line| line.contains("INFO fornax::cli::run: reloaded"), SOON);
     assert_eq!(number(&client.get("/")), 1);
 }
 

@@ -1,22 +1,13 @@
-//! Interleaved rounds: load on one core, the server on another, CPU time before and after.
+//! Interleaved rounds: load on one core, the server on another, CPU time and memory before and after.
 
-use super::peers::Peer;
+use super::outcome::{OTHERS, Outcome, Sample, WRONG};
+use super::peers::Words;
+use super::{Context, Plan};
 use crate::server::Server;
 use crate::{Result, work};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
-
-/// How the comparison is done.
-pub(super) struct Plan {
-    pub(super) rounds: usize,
-    pub(super) seconds: f64,
-    pub(super) connections: u32,
-    /// Requests a second of the second figure; 0 leaves it out.
-    pub(super) rate: f64,
-    /// Whether server and load have a core each.
-    pub(super) pinned: bool,
-}
 
 impl Plan {
     /// A command on this core, where cores can be given.
@@ -28,86 +19,257 @@ impl Plan {
         command.args(&words[1..]);
         command
     }
+
+    /// A server on its core.
+    pub(super) fn serve(&self, program: &[String]) -> Result<Server> {
+        start(self.on_core(0, program))
+    }
+}
+
+/// A server that may be anywhere.
+pub(super) fn start(mut command: Command) -> Result<Server> {
+    // wasmtime pays for backtraces at every error it makes, ours is built without: unset for everybody.
+    command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
+    Server::start(&mut command, "http://")
 }
 
 pub(super) fn can_pin() -> bool {
     work::installed("taskset") && std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2)
 }
 
-/// What one server did in one round.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sample {
-    pub(super) requests_per_second: f64,
-    /// Microseconds of user and system time per request.
-    pub(super) cpu_us: f64,
-    /// The same at the plan's rate; none where the plan has none.
-    pub(super) cpu_at_rate_us: Option<f64>,
-    pub(super) p99_at_rate_us: Option<f64>,
-    pub(super) bad: u64,
+/// What a server is asked: flags of `bench-load`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Load {
+    flags: Vec<String>,
 }
 
-/// One list per round, with a sample per peer.
-pub(super) fn rounds(peers: &[Peer], servers: &[Server], plan: &Plan) -> Result<Vec<Vec<Sample>>> {
-    for (peer, server) in peers.iter().zip(servers) {
-        load(peer, server, plan, 1.0_f64.min(plan.seconds), None)?;
+impl Load {
+    /// `/`, answered by the hello.
+    pub(super) fn hello() -> Self {
+        Self::default()
     }
-    let mut rounds = Vec::new();
-    for round in 1..=plan.rounds {
-        let samples = peers.iter().zip(servers).map(|(peer, server)| sample(peer, server, plan)).collect::<Result<Vec<_>>>()?;
-        let words: Vec<String> =
-            peers.iter().zip(&samples).map(|(peer, sample)| format!("{} {:.1} µs", peer.name, sample.cpu_us)).collect();
-        eprintln!("  round {round}/{}: {}", plan.rounds, words.join(", "));
-        rounds.push(samples);
+
+    pub(super) fn of(flags: &[&str]) -> Self {
+        Self { flags: flags.iter().map(ToString::to_string).collect() }
     }
-    Ok(rounds)
+
+    pub(super) fn with(&self, flag: &str, value: impl ToString) -> Self {
+        let mut flags = self.flags.clone();
+        flags.extend([flag.to_string(), value.to_string()]);
+        Self { flags }
+    }
+
+    fn command(&self, context: &Context, address: &str, seconds: f64) -> Command {
+        let plan = &context.plan;
+        let mut words = vec![context.tools.load.display().to_string(), address.to_string()];
+        // What the scenario says comes later, and wins.
+        words.extend(["--connections".into(), plan.connections.to_string(), "--seconds".into(), seconds.to_string()]);
+        words.extend(self.flags.clone());
+        plan.on_core(1, &words)
+    }
+
+    /// Starts it beside another load; the caller ends it.
+    pub(super) fn beside(&self, context: &Context, address: &str, seconds: f64) -> Result<Noise> {
+        let mut command = self.command(context, address, seconds);
+        let child = command.stdout(std::process::Stdio::null()).spawn();
+        Ok(Noise(child.map_err(|error| work::could_not_start(&command, &error))?))
+    }
 }
 
-fn sample(peer: &Peer, server: &Server, plan: &Plan) -> Result<Sample> {
-    let full = load(peer, server, plan, plan.seconds, None)?;
-    let mut sample =
-        Sample { requests_per_second: full.ok as f64 / full.seconds, cpu_us: full.cpu_us(), bad: full.bad, ..Sample::default() };
-    if plan.rate > 0.0 {
-        let paced = load(peer, server, plan, plan.seconds, Some(plan.rate))?;
-        sample.cpu_at_rate_us = Some(paced.cpu_us());
-        sample.p99_at_rate_us = Some(paced.p99_us);
-        sample.bad += paced.bad;
+/// A load whose answers nobody counts; dropped, it ends, and its connections with it.
+pub(super) struct Noise(std::process::Child);
+
+impl Drop for Noise {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
-    Ok(sample)
 }
 
-/// What the load generator counted, and what the server burned meanwhile.
-struct Loaded {
-    ok: u64,
-    bad: u64,
-    seconds: f64,
-    p99_us: f64,
-    cpu_seconds: f64,
+/// Who is asked what: servers, and rows that ask one of them.
+#[derive(Default)]
+pub(super) struct Field {
+    servers: Vec<Words>,
+    rows: Vec<FieldRow>,
+    pub(super) notes: Vec<String>,
+}
+
+struct FieldRow {
+    name: &'static str,
+    isolation: &'static str,
+    server: usize,
+    load: Load,
+}
+
+impl Field {
+    /// A row with a server of its own.
+    pub(super) fn add(&mut self, name: &'static str, isolation: &'static str, server: Words, load: Load) {
+        self.servers.push(server);
+        self.again(name, isolation, load);
+    }
+
+    /// A row that asks the server of the row before.
+    pub(super) fn again(&mut self, name: &'static str, isolation: &'static str, load: Load) {
+        self.rows.push(FieldRow { name, isolation, server: self.servers.len().saturating_sub(1), load });
+    }
+
+    /// Each row in turn, round after round, as fast as it goes.
+    pub(super) fn measure(self, context: &Context) -> Result<Outcome> {
+        self.rounds(context, 0.0)
+    }
+
+    /// The same, and each row once more at the plan's rate.
+    pub(super) fn measure_with_rate(self, context: &Context) -> Result<Outcome> {
+        self.rounds(context, context.plan.rate)
+    }
+
+    fn rounds(self, context: &Context, rate: f64) -> Result<Outcome> {
+        let Plan { rounds, seconds, .. } = context.plan;
+        let servers = self.servers.iter().map(|words| context.plan.serve(words)).collect::<Result<Vec<_>>>()?;
+        for row in &self.rows {
+            load(context, &servers[row.server], &row.load, seconds.min(1.0), "warming up")?;
+        }
+        let names: Vec<_> = self.rows.iter().map(|row| (row.name, row.isolation)).collect();
+        let mut outcome = Outcome { notes: self.notes, ..Outcome::of(&names) };
+        for round in 1..=rounds {
+            let mut samples = Vec::new();
+            for row in &self.rows {
+                let server = &servers[row.server];
+                let mut sample = load(context, server, &row.load, seconds, row.name)?.sample();
+                if rate > 0.0 {
+                    let paced = load(context, server, &row.load.with("--rate", rate), seconds, row.name)?;
+                    sample.extend([
+                        ("cpu_at_rate_us", paced.cpu_us()),
+                        ("p50_at_rate_ms", paced.p50_ms),
+                        ("p99_at_rate_ms", paced.p99_ms),
+                    ]);
+                    *sample.entry(WRONG).or_default() += paced.bad;
+                }
+                samples.push(sample);
+            }
+            progress(context, round, &names, &samples, "cpu_us");
+            outcome.add(samples);
+        }
+        for server in servers {
+            // How it ends is not what is measured here; what matters is that it is gone.
+            let _ = server.stop();
+        }
+        Ok(outcome)
+    }
+}
+
+/// One figure of each row of a round.
+pub(super) fn progress(context: &Context, round: usize, rows: &[(&str, &str)], samples: &[Sample], key: &str) {
+    let figure =
+        |((name, _), sample): (&(&str, &str), &Sample)| format!("{name} {:.1}", sample.get(key).copied().unwrap_or(f64::NAN));
+    let words: Vec<String> = rows.iter().zip(samples).map(figure).collect();
+    eprintln!("  round {round}/{}: {key}: {}", context.plan.rounds, words.join(", "));
+}
+
+/// What the load generator counted, and what the server burned and held meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) ok: f64,
+    pub(super) refused: f64,
+    pub(super) left: f64,
+    pub(super) bad: f64,
+    pub(super) seconds: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
+    /// How much of its core the load generator used.
+    pub(super) busy: f64,
+    /// How much of a core all else on the machine used.
+    pub(super) others: f64,
+    pub(super) cpu_seconds: f64,
+    /// The most that was resident, since the load began.
+    pub(super) peak_mb: f64,
 }
 
 impl Loaded {
-    fn cpu_us(&self) -> f64 {
-        // Wrong answers cost too: leaving them out would make a failing server look dear, not cheap.
-        self.cpu_seconds * 1e6 / ((self.ok + self.bad).max(1) as f64)
+    pub(super) fn cpu_us(&self) -> f64 {
+        // Answers that were wrong or no cost too: leaving them out would make a failing server look dear, not cheap.
+        self.cpu_seconds * 1e6 / (self.ok + self.refused + self.left + self.bad).max(1.0)
+    }
+
+    pub(super) fn sample(&self) -> Sample {
+        Sample::from([
+            ("rps", self.ok / self.seconds),
+            ("cpu_us", self.cpu_us()),
+            ("p50_ms", self.p50_ms),
+            ("p99_ms", self.p99_ms),
+            ("max_ms", self.max_ms),
+            ("busy", self.busy),
+            ("server_busy", self.cpu_seconds / self.seconds),
+            (OTHERS, self.others),
+            ("peak_mb", self.peak_mb),
+            ("refused_s", self.refused / self.seconds),
+            ("left_s", self.left / self.seconds),
+            ("elapsed_s", self.seconds),
+            (WRONG, self.bad),
+        ])
     }
 }
 
-fn load(peer: &Peer, server: &Server, plan: &Plan, seconds: f64, rate: Option<f64>) -> Result<Loaded> {
-    let generator = work::target().join("release/bench-load").display().to_string();
-    let mut words = vec![generator, server.address.clone()];
-    words.extend(["--connections".into(), plan.connections.to_string(), "--seconds".into(), seconds.to_string()]);
-    if let Some(rate) = rate {
-        words.extend(["--rate".into(), rate.to_string()]);
-    }
-    if let Some((path, answer)) = peer.ask {
-        words.extend(["--path", path, "--answer", answer].map(String::from));
-    }
-    let before = cpu_seconds(server.pid())?;
-    let answer = work::output(&mut plan.on_core(1, &words))?;
-    let cpu_seconds = cpu_seconds(server.pid())? - before;
+/// Loads a server once. `who` is named where answers are wrong.
+pub(super) fn load(context: &Context, server: &Server, load: &Load, seconds: f64, who: &str) -> Result<Loaded> {
+    let pid = server.pid();
+    // 5 forgets the peak; where that is not allowed it is that of the whole run.
+    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    let (all_before, before) = (machine_seconds(), cpu_seconds(pid)?);
+    let answer = work::output(&mut load.command(context, &server.address, seconds));
+    let answer = answer.map_err(|error| format!("{who}: {error}\n{}", server.said()))?;
+    let cpu_seconds = cpu_seconds(pid)? - before;
+    let all_seconds = machine_seconds() - all_before;
     let answer: Value = serde_json::from_str(&answer).map_err(|error| format!("bench-load: {error}"))?;
     let number = |name: &str| answer[name].as_f64().unwrap_or_default();
-    let count = |name: &str| answer[name].as_u64().unwrap_or_default();
-    Ok(Loaded { ok: count("ok"), bad: count("bad"), seconds: number("seconds"), p99_us: number("p99_us"), cpu_seconds })
+    if let Some(first) = answer["first_bad"].as_str() {
+        eprintln!("  {who}: {} wrong answers, the first: {first}", number("bad"));
+    }
+    Ok(Loaded {
+        ok: number("ok"),
+        refused: number("refused"),
+        left: number("left"),
+        bad: number("bad"),
+        seconds: number("seconds"),
+        p50_ms: number("p50_us") / 1000.0,
+        p99_ms: number("p99_us") / 1000.0,
+        max_ms: number("max_us") / 1000.0,
+        busy: number("busy"),
+        others: (all_seconds - cpu_seconds) / number("seconds") - number("busy"),
+        cpu_seconds,
+        peak_mb: kib(pid, &["VmHWM"]) / 1024.0,
+    })
+}
+
+/// Sum of fields of `/proc/PID/status`, in KiB.
+pub(super) fn kib(pid: u32, fields: &[&str]) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status_kib(&status, fields)
+}
+
+fn status_kib(status: &str, fields: &[&str]) -> f64 {
+    let value = |line: &str| -> Option<f64> {
+        let (name, rest) = line.split_once(':')?;
+        fields.contains(&name).then(|| rest.trim().strip_suffix(" kB")?.trim().parse().ok())?
+    };
+    status.lines().filter_map(value).sum()
+}
+
+/// Time that all cores together were not idle, since the machine started; 0 where that is not said.
+fn machine_seconds() -> f64 {
+    fs::read_to_string("/proc/stat").map_or(0.0, |text| busy_ticks(&text) as f64 / TICKS_PER_SECOND)
+}
+
+/// Of the first line of `/proc/stat`: user, nice and system time, and that of interrupts. Idle time and waiting for disks are no work.
+fn busy_ticks(stat: &str) -> u64 {
+    let fields = stat.lines().next().and_then(|line| line.strip_prefix("cpu")).unwrap_or_default().split_whitespace();
+    fields
+        .take(7)
+        .enumerate()
+        .filter(|(index, _)| !matches!(index, 3 | 4))
+        .filter_map(|(_, field)| field.parse::<u64>().ok())
+        .sum()
 }
 
 /// User and system time of a process, its threads and its children, living and reaped.
@@ -176,8 +338,23 @@ mod tests {
     }
 
     #[test]
+    fn idle_time_is_no_work() {
+        assert_eq!(busy_ticks("cpu  1 2 4 1000 2000 8 16 32 0 0\ncpu0 1 1 1 1 1 1 1 1\n"), 31);
+        assert_eq!(busy_ticks(""), 0);
+    }
+
+    #[test]
+    fn memory_is_read_by_field() {
+        let status = "Name:\tx\nVmHWM:\t   2048 kB\nRssAnon:\t     100 kB\nRssFile:\t  7 kB\nRssShmem:\t      20 kB\n";
+        assert_eq!(status_kib(status, &["RssAnon", "RssShmem"]), 120.0);
+        assert_eq!(status_kib(status, &["VmHWM"]), 2048.0);
+        assert!(kib(std::process::id(), &["VmHWM"]) > 0.0);
+    }
+
+    #[test]
     fn commands_are_pinned_where_that_is_possible() {
-        let mut plan = Plan { rounds: 1, seconds: 1.0, connections: 1, rate: 0.0, pinned: false };
+        let mut plan =
+            Plan { rounds: 1, seconds: 1.0, connections: 1, rate: 0.0, pinned: false, profile: String::new(), quick: true };
         let program = ["server".to_string(), "--flag".to_string()];
         assert_eq!(plan.on_core(1, &program).get_program(), "server");
         plan.pinned = true;

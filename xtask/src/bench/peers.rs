@@ -1,52 +1,86 @@
-//! The servers of the comparison. A peer is one entry of [`all`].
+//! The servers of the comparisons: how each is started, and what a row of it is called.
 
-use super::Guest;
-use super::measure::Plan;
-use crate::server::Server;
-use crate::{Result, work};
+use super::Context;
+use super::measure::{Field, Load};
+use crate::{Result, guests, work};
 use std::path::Path;
-use std::process::Command;
 
-/// A server that answers the hello.
-pub(super) struct Peer {
-    pub(super) name: &'static str,
-    /// What keeps one call from the next; stated beside every number.
-    pub(super) isolation: &'static str,
-    program: Vec<String>,
-    /// What is asked for, and how the right answer begins; the hello otherwise.
-    pub(super) ask: Option<(&'static str, &'static str)>,
-}
-
-/// The name of the server we compare with.
+/// The floor.
+pub(super) const NATIVE: &str = "native hyper";
+/// Whom we compare with, as it comes.
 pub(super) const WASMTIME: &str = "wasmtime serve";
+/// We are; what is said behind a comma tells several rows apart.
+pub(super) const FORNAX: &str = "fornax";
 
-/// The first is the floor, the last we are; whom we compare with is between them, where it serves such a guest.
-pub(super) fn all(fornax: &Path, wasmtime: &Path, file: &Path, guest: &Guest) -> Vec<Peer> {
-    let native = work::target().join("release/bench-native");
-    let text = |path: &Path| path.display().to_string();
-    let program = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let mut peers = vec![Peer { name: "native hyper", isolation: "none", program: program(&[&text(&native)]), ask: None }];
-    if let Some(flags) = guest.wasmtime {
-        let mut words = program(&[&text(wasmtime), "serve"]);
-        words.extend(program(flags));
-        words.extend(program(&["--addr=127.0.0.1:0", &text(file)]));
-        peers.push(Peer { name: WASMTIME, isolation: "fresh instance", program: words, ask: guest.ask });
-    }
-    let mut words = program(&[&text(fornax), "run", &text(file), "--listen", "127.0.0.1:0"]);
-    words.extend(program(guest.fornax));
-    peers.push(Peer { name: "fornax", isolation: "fresh instance", program: words, ask: guest.ask });
-    peers
+pub(super) const FRESH: &str = "fresh instance";
+pub(super) const NONE: &str = "none";
+
+/// A program and its arguments.
+pub(super) type Words = Vec<String>;
+
+pub(super) fn words(program: &Path, arguments: &[&str]) -> Words {
+    let arguments = arguments.iter().map(ToString::to_string);
+    std::iter::once(program.display().to_string()).chain(arguments).collect()
 }
 
-impl Peer {
-    pub(super) fn start(&self, plan: &Plan) -> Result<Server> {
-        let mut command = plan.on_core(0, &self.program);
-        without_backtraces(&mut command);
-        Server::start(&mut command, "http://").map_err(|error| format!("{}: {error}", self.name))
-    }
+/// A built guest.
+pub(super) fn guest(name: &str) -> String {
+    guests::directory().join(format!("{name}.wasm")).display().to_string()
 }
 
-/// wasmtime pays for them at every error it makes, ours is built without: unset for everybody.
-fn without_backtraces(command: &mut Command) {
-    command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
+/// Fornax with an artifact or an app.
+pub(super) fn fornax(context: &Context, file: &str, flags: &[&str]) -> Words {
+    words(&context.tools.fornax, &[&["run", file, "--listen", "127.0.0.1:0"], flags].concat())
+}
+
+pub(super) fn native(context: &Context) -> Words {
+    words(&context.tools.native, &[])
+}
+
+/// `wasmtime serve` with as few flags as the guest needs, so that its default is what is measured.
+pub(super) fn wasmtime(context: &Context, guest_name: &str, flags: &[&str]) -> Result<Words> {
+    let file = guest(guest_name);
+    Ok(words(&context.tools.wasmtime()?, &[&["serve"], flags, &["--addr=127.0.0.1:0", &file]].concat()))
+}
+
+/// What a hand that knows its engine adds to `wasmtime serve`: warm slots enough, pages that stay, one reset a call.
+pub(super) const TUNED: &[&str] = &[
+    "-Opooling-allocator",
+    "-Opooling-max-unused-warm-slots=1000",
+    "-Opooling-memory-keep-resident=4194304",
+    "-Opooling-table-keep-resident=65536",
+    "-Opooling-decommit-batch-size=1",
+    "-Opooling-pagemap-scan=auto",
+];
+
+/// The usual three: native, `wasmtime serve`, Fornax, asked for the same.
+pub(super) fn three(context: &Context, guest_name: &str, wasmtime_flags: &[&str], load: &Load) -> Result<Field> {
+    let mut field = Field::default();
+    field.add(NATIVE, NONE, native(context), load.clone());
+    field.add(WASMTIME, FRESH, wasmtime(context, guest_name, wasmtime_flags)?, load.clone());
+    field.add(FORNAX, FRESH, fornax(context, &guest(guest_name), &[]), load.clone());
+    Ok(field)
+}
+
+/// Native and Fornax, for what only Fornax serves; native answers the hello.
+pub(super) fn two(context: &Context, file: &str, flags: &[&str], load: Load) -> Field {
+    let mut field = Field::default();
+    field.add(NATIVE, NONE, native(context), Load::hello());
+    field.add(FORNAX, FRESH, fornax(context, file, flags), load);
+    field
+}
+
+/// What else one could take for a hello, none of which isolates a request.
+pub(super) fn languages(context: &Context, field: &mut Field) -> Result<()> {
+    match context.tools.go()? {
+        Some(go) => field.add("Go net/http", NONE, words(&go, &[]), Load::hello()),
+        None => field.notes.push("Go is not installed: its row is left out".into()),
+    }
+    if work::installed("node") {
+        let script = work::root().join("bench/peers/hello.js").display().to_string();
+        field.add("Node http", NONE, words(Path::new("node"), &[&script]), Load::hello());
+    } else {
+        field.notes.push("Node is not installed: its row is left out".into());
+    }
+    Ok(())
 }

@@ -1,202 +1,165 @@
-//! The table a person reads and the line that is kept.
+//! What people read: the table of a run, the page of all results, the table of all bars. Made from results, never by hand.
 
-use super::machine::Machine;
-use super::measure::{Plan, Sample};
-use super::peers::WASMTIME;
+use super::outcome::{Figure, Outcome, Row, WRONG};
+use super::results::{self, Kept};
+use super::scenarios::SCENARIOS;
+use super::{Scenario, plot};
 use crate::{Result, work};
-use serde_json::{Value, json};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::path::Path;
 
-/// One guest on every server.
-pub(super) struct Section {
-    pub(super) guest: &'static str,
-    pub(super) what: &'static str,
-    /// Names and isolation, in the order of the samples.
-    pub(super) peers: Vec<(&'static str, &'static str)>,
-    pub(super) rounds: Vec<Vec<Sample>>,
-}
+const WRITTEN: &str = "<!-- Written by `cargo xtask bench`, never by hand. -->\n";
 
-impl Section {
-    fn median(&self, peer: usize, figure: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.rounds.iter().map(|round| figure(&round[peer])).collect())
+/// The last column of every table.
+const WRONG_ANSWERS: Figure = Figure::new(WRONG, "wrong", 0);
+
+/// Rows and columns of one result; a ratio to the first row beside the first column.
+pub(super) fn table(scenario: &Scenario, outcome: &Outcome) -> String {
+    let figures: Vec<&Figure> = scenario.figures.iter().filter(|figure| figure.key != WRONG).collect();
+    let floor = outcome.rows.first().filter(|_| outcome.rows.len() > 1);
+    let mut head = vec!["server".to_string(), "isolation".to_string()];
+    for (index, figure) in figures.iter().enumerate() {
+        head.push(figure.label.to_string());
+        head.extend(floor.filter(|_| index == 0).map(|row| format!("× {}", row.name)));
     }
-
-    /// How much more CPU a request of `peer` takes than one of `other`: the median of the rounds' own ratios.
-    fn ratio(&self, peer: usize, other: usize) -> f64 {
-        median(self.rounds.iter().map(|round| round[peer].cpu_us / round[other].cpu_us).collect())
-    }
-
-    /// The same to `wasmtime serve`, where it was there.
-    fn ratio_to_wasmtime(&self, peer: usize) -> Option<f64> {
-        let wasmtime = self.peers.iter().position(|(name, _)| *name == WASMTIME)?;
-        Some(self.ratio(peer, wasmtime))
-    }
-
-    fn bad_of(&self, peer: usize) -> u64 {
-        self.rounds.iter().map(|round| round[peer].bad).sum()
-    }
-
-    pub(super) fn bad(&self) -> u64 {
-        (0..self.peers.len()).map(|peer| self.bad_of(peer)).sum()
-    }
-
-    /// Its median over the rounds; none where it was not measured.
-    fn optional(&self, peer: usize, figure: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
-        self.rounds
-            .iter()
-            .all(|round| figure(&round[peer]).is_some())
-            .then(|| self.median(peer, |s| figure(s).unwrap_or_default()))
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => values[middle],
-        _ => (values[middle - 1] + values[middle]) / 2.0,
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the table is this command's data")]
-pub(super) fn print(section: &Section, plan: &Plan) {
-    println!("\n{}", table(section, plan));
-}
-
-fn table(section: &Section, plan: &Plan) -> String {
-    let Plan { rounds, seconds, connections, rate, .. } = plan;
-    let pinned = if plan.pinned { "one core" } else { "unpinned" };
-    let mut text =
-        format!("{} ({}), {rounds} rounds of {seconds} s, {connections} connections, {pinned}\n\n", section.guest, section.what);
-    let at_rate = if *rate > 0.0 { format!(" | CPU µs at {rate}/s | p99 ms at {rate}/s") } else { String::new() };
-    text.push_str(&format!("| server | isolation | req/s | CPU µs/request | × native | × wasmtime serve{at_rate} | wrong |\n"));
-    let columns = if *rate > 0.0 { 7 } else { 5 };
-    text.push_str(&format!("| --- | ---{} |\n", " | ---:".repeat(columns)));
-    for (peer, (name, isolation)) in section.peers.iter().enumerate() {
-        let speed = section.median(peer, |sample| sample.requests_per_second);
-        let cpu = section.median(peer, |sample| sample.cpu_us);
-        let native = section.ratio(peer, 0);
-        let wasmtime = section.ratio_to_wasmtime(peer).map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
-        text.push_str(&format!("| {name} | {isolation} | {speed:.0} | {cpu:.1} | {native:.2} | {wasmtime}"));
-        if let (Some(cpu), Some(p99)) =
-            (section.optional(peer, |sample| sample.cpu_at_rate_us), section.optional(peer, |sample| sample.p99_at_rate_us))
-        {
-            text.push_str(&format!(" | {cpu:.1} | {:.2}", p99 / 1000.0));
+    head.push(WRONG_ANSWERS.label.to_string());
+    let rule = format!("| --- | ---{} |\n", " | ---:".repeat(head.len() - 2));
+    let mut text = format!("| {} |\n{rule}", head.join(" | "));
+    for row in &outcome.rows {
+        let mut cells = vec![row.name.clone(), row.isolation.clone()];
+        for (index, figure) in figures.iter().enumerate() {
+            cells.push(row.median(figure.key).map_or("–".into(), |value| number(value, figure.digits)));
+            let ratio = floor.filter(|_| index == 0).map(|floor| outcome.ratio(figure.key, &row.name, &floor.name));
+            cells.extend(ratio.map(|ratio| ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"))));
         }
-        text.push_str(&format!(" | {} |\n", section.bad_of(peer)));
+        cells.push(wrong(row));
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    for note in &outcome.notes {
+        text.push_str(&format!("\n{note}.\n"));
     }
     text
 }
 
-/// Where results are kept.
-pub(super) fn file() -> PathBuf {
-    work::root().join("bench/results/hello.jsonl")
+fn wrong(row: &Row) -> String {
+    number(row.rounds(WRONG).iter().sum(), WRONG_ANSWERS.digits)
 }
 
-pub(super) fn append(section: &Section, plan: &Plan, machine: &Machine, profile: &str) -> Result<()> {
-    keep(&line(section, plan, machine, profile))
+/// Thousands with a comma between them.
+fn number(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(whole, rest)| (whole, format!(".{rest}")));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("{sign}{grouped}{rest}")
 }
 
-/// The row without a server: calls a second by the library on one core.
-#[expect(clippy::print_stdout, reason = "the figure is this command's data")]
-pub(super) fn library(rates: Vec<f64>, plan: &Plan, machine: &Machine, profile: &str) -> Result<()> {
-    let rate = median(rates);
-    println!("\nplugin-uppercase by the library, a fresh instance a call, one core: {rate:.0} calls/s ({:.2} µs)", 1e6 / rate);
-    keep(&json!({
-        "date": machine.date,
-        "commit": machine.commit,
-        "machine": { "cpu": machine.cpu, "cores": machine.cores, "kernel": machine.kernel },
-        "profile": profile,
-        "guest": "plugin-uppercase by the library",
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "calls_per_second": rounded(rate, 0),
-    }))
+/// Writes the page, the bars and the pictures anew from the last result of each scenario.
+pub(super) fn write(folder: &Path, page: &Path) -> Result<()> {
+    let mut known = Vec::new();
+    for scenario in SCENARIOS {
+        if let Some(kept) = results::last(folder, scenario.name)? {
+            put(&folder.join(format!("{}.svg", scenario.name)), &plot::svg(scenario, &kept))?;
+            known.push((scenario, kept));
+        }
+    }
+    // The pictures, as the page names them.
+    let pictures = if page.parent() == Some(folder) { "" } else { "../bench/results/" };
+    put(page, &all(&known, pictures))?;
+    put(&folder.join("bars.md"), &bars(&known))
 }
 
-fn keep(line: &Value) -> Result<()> {
-    let file = file();
-    work::create_dir(file.parent().unwrap_or(&file))?;
-    let open = OpenOptions::new().create(true).append(true).open(&file);
-    open.and_then(|mut open| writeln!(open, "{line}")).map_err(|error| format!("{}: {error}", file.display()))
+fn put(file: &Path, text: &str) -> Result<()> {
+    work::create_dir(file.parent().unwrap_or(file))?;
+    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn line(section: &Section, plan: &Plan, machine: &Machine, profile: &str) -> Value {
-    let servers = section.peers.iter().enumerate().map(|(peer, (name, isolation))| {
-        json!({
-            "server": name,
-            "isolation": isolation,
-            "requests_per_second": rounded(section.median(peer, |sample| sample.requests_per_second), 0),
-            "cpu_us": rounded(section.median(peer, |sample| sample.cpu_us), 2),
-            "to_native": rounded(section.ratio(peer, 0), 3),
-            "to_wasmtime_serve": section.ratio_to_wasmtime(peer).map(|ratio| rounded(ratio, 3)),
-            "cpu_us_at_rate": section.optional(peer, |sample| sample.cpu_at_rate_us).map(|value| rounded(value, 2)),
-            "p99_us_at_rate": section.optional(peer, |sample| sample.p99_at_rate_us).map(|value| rounded(value, 0)),
-            "wrong": section.bad_of(peer),
-        })
-    });
-    let servers: Vec<Value> = servers.collect();
-    json!({
-        "date": machine.date,
-        "commit": machine.commit,
-        "machine": { "cpu": machine.cpu, "cores": machine.cores, "kernel": machine.kernel },
-        "profile": profile,
-        "guest": section.guest,
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "connections": plan.connections,
-        "rate": plan.rate,
-        "pinned": plan.pinned,
-        "servers": servers,
-    })
+fn all(known: &[(&Scenario, Kept)], pictures: &str) -> String {
+    let mut text = format!(
+        "{WRITTEN}# Benchmarks\n\n\
+         What was measured last of each scenario, by `cargo xtask bench`; [performance.md](performance.md) says what the figures mean and how to\n\
+         measure. Figures are medians over rounds, ratios medians of the rounds' own ratios. Server and load have a core each; what keeps\n\
+         one call from the next is said beside each number. Absolute numbers belong to the machine, ratios travel.\n"
+    );
+    for (scenario, kept) in known {
+        text.push_str(&format!("\n## {}\n\n{}\n\n{}.\n\n", scenario.name, scenario.what, kept.caption));
+        text.push_str(&table(scenario, &kept.outcome));
+        for bar in scenario.bars {
+            text.push_str(&format!("\n{}.\n", bar.judge(scenario.figures, &kept.outcome).line(bar)));
+        }
+        text.push_str(&format!("\n![{}]({pictures}{}.svg)\n", scenario.name, scenario.name));
+    }
+    text
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
-    let factor = 10f64.powi(digits);
-    (value * factor).round() / factor
+fn bars(known: &[(&Scenario, Kept)]) -> String {
+    let mut text = format!(
+        "{WRITTEN}# Bars\n\n\
+         What Fornax must reach, and what was measured last.\n\n\
+         | bar | scenario | measured | limit | | when, commit |\n| --- | --- | ---: | ---: | --- | --- |\n"
+    );
+    for scenario in SCENARIOS {
+        let kept = known.iter().find(|(known, _)| known.name == scenario.name).map(|(_, kept)| kept);
+        for bar in scenario.bars {
+            let (outcome, commit) = kept.map_or((Outcome::default(), "–"), |kept| (kept.outcome.clone(), &kept.commit));
+            let verdict = bar.judge(scenario.figures, &outcome);
+            let (measured, limit, word) = (&verdict.measured, &verdict.limit, verdict.word());
+            text.push_str(&format!("| {} | {} | {measured} | {limit} | {word} | {commit} |\n", bar.says, scenario.name));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::outcome::Bar;
+    use super::super::outcome::tests::{FIGURES, outcome};
     use super::*;
 
-    fn section(rate: bool) -> Section {
-        let sample = |cpu_us: f64| Sample {
-            requests_per_second: 1e5 / cpu_us,
-            cpu_us,
-            cpu_at_rate_us: rate.then_some(cpu_us * 2.0),
-            p99_at_rate_us: rate.then_some(1500.0),
-            bad: 0,
-        };
-        let round = |a, b, c| vec![sample(a), sample(b), sample(c)];
-        Section {
-            guest: "hello",
-            what: "lean",
-            peers: vec![("native", "none"), ("wasmtime serve", "fresh"), ("fornax", "fresh")],
-            rounds: vec![round(5.0, 50.0, 10.0), round(10.0, 100.0, 40.0), round(6.0, 60.0, 12.0)],
-        }
+    const SCENARIO: Scenario = Scenario {
+        name: "hello",
+        what: "lean",
+        figures: FIGURES,
+        bars: &[Bar::ratio("half of native", "cpu_us", "fornax", 0.5, "native")],
+        loads: 1.0,
+        beside_s: 0.0,
+        run: |_| Ok(Outcome::default()),
+    };
+
+    fn kept() -> Kept {
+        Kept { outcome: outcome(0.0), caption: "here and now".into(), commit: "2026-01-02, abc".into() }
     }
 
     #[test]
-    fn ratios_are_made_within_a_round() {
-        assert_eq!(section(false).ratio(2, 0), 2.0);
-        assert_eq!(section(false).ratio(2, 1), 0.2);
-        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+    fn a_table_has_a_ratio_to_its_first_row() {
+        let text = table(&SCENARIO, &outcome(2.0));
+        assert!(text.starts_with("| server | isolation | CPU µs/request | × native | wrong |\n"), "{text}");
+        assert!(text.ends_with("| fornax | fresh | 12.0 | 2.00 | 6 |\n"), "{text}");
     }
 
     #[test]
-    fn the_table_and_the_line() {
-        let mut plan = Plan { rounds: 3, seconds: 1.0, connections: 32, rate: 0.0, pinned: true };
-        let plain = table(&section(false), &plan);
-        assert!(plain.ends_with("| fornax | fresh | 8333 | 12.0 | 2.00 | 0.200 | 0 |\n"), "{plain}");
-        plan.rate = 5000.0;
-        let paced = table(&section(true), &plan);
-        assert!(paced.ends_with("| fornax | fresh | 8333 | 12.0 | 2.00 | 0.200 | 24.0 | 1.50 | 0 |\n"), "{paced}");
-        let line = line(&section(true), &plan, &Machine::default(), "release");
-        assert_eq!(line["servers"][2]["to_wasmtime_serve"], 0.2);
-        assert_eq!(line["servers"][2]["cpu_us_at_rate"], 24.0);
+    fn numbers_are_grouped() {
+        assert_eq!([number(1_234_567.0, 0), number(999.0, 0), number(-1234.5, 1)], ["1,234,567", "999", "-1,234.5"]);
+    }
+
+    #[test]
+    fn the_page_has_table_verdict_and_picture() {
+        let text = all(&[(&SCENARIO, kept())], "../bench/results/");
+        assert!(text.contains("\n## hello\n\nlean\n\nhere and now.\n"), "{text}");
+        assert!(text.contains("half of native: 2.000 × (≤ 0.5 ×): **does not hold**."), "{text}");
+        assert!(text.ends_with("![hello](../bench/results/hello.svg)\n"), "{text}");
+    }
+
+    #[test]
+    fn every_bar_is_in_the_table_measured_or_not() {
+        let text = bars(&[]);
+        let count = SCENARIOS.iter().map(|scenario| scenario.bars.len()).sum::<usize>();
+        assert_eq!(text.matches("not measured").count(), count);
     }
 }
