@@ -27,10 +27,12 @@ than 10 % above it is a failure. Needs valgrind.
 };
 
 /// What is measured, in the order of `crates/fornax/examples/gate.rs`.
-const ROWS: [(&str, &str); 4] = [
+const ROWS: [(&str, &str); 6] = [
     ("hello-wasip2", "WASI 0.2 over HTTP, fresh instance"),
     ("hello-wasip3", "WASI 0.3 over HTTP, fresh instance"),
     ("json-command", "preview 1 command over HTTP"),
+    ("serial", "WASI 0.2 over HTTP, an instance that is kept"),
+    ("concurrent", "WASI 0.3 over HTTP, an instance that serves several calls"),
     ("process", "`process` plugin by the library"),
 ];
 

@@ -24,16 +24,31 @@ const NO_TICK: Duration = Duration::from_secs(24 * 60 * 60);
 const WARM_UP: u32 = 20;
 
 /// Answered over HTTP; `xtask/src/gate.rs` has the rows in this order, and `process` after them.
-const ROWS: [Row; 3] = [
-    Row { guest: "hello-wasip2", lines: "", answer: "Hello from Fornax!\n" },
-    Row { guest: "hello-wasip3", lines: "", answer: "Hello from Fornax!\n" },
-    Row { guest: "json-command", lines: "codec = \"wasio\"", answer: "{\"message\":\"Hello, World!\"" },
+const ROWS: [Row; 5] = [
+    Row { name: "hello-wasip2", guest: "hello-wasip2", lines: "", answer: HELLO },
+    Row { name: "hello-wasip3", guest: "hello-wasip3", lines: "", answer: HELLO },
+    Row { name: "json-command", guest: "json-command", lines: "codec = \"wasio\"", answer: "{\"message\":\"Hello, World!\"" },
+    Row {
+        name: "serial",
+        guest: "hello-wasip2",
+        lines: "reuse = { mode = \"serial\", calls = 1000000, idle = \"1h\" }",
+        answer: HELLO,
+    },
+    Row {
+        name: "concurrent",
+        guest: "hello-wasip3",
+        lines: "reuse = { mode = \"concurrent\", calls = 1000000, idle = \"1h\" }",
+        answer: HELLO,
+    },
 ];
+
+const HELLO: &str = "Hello from Fornax!\n";
 
 /// Called by the library.
 const PLUGIN: &str = "plugin-uppercase";
 
 struct Row {
+    name: &'static str,
     guest: &'static str,
     lines: &'static str,
     /// How the body begins.
@@ -46,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [guests, data, calls] = &args[..] else { return Err("gate GUESTS DATA CALLS".into()) };
     let (guests, calls) = (Path::new(guests), calls.parse()?);
     let config = Config::from_toml(&app(guests, data), &guests.join("fornax.toml"), &|_| None)?;
-    let builder = Builder::from_config(config)?.threads(1).pool(PoolSize::of(4));
+    let builder = Builder::from_config(config)?.threads(1).pool(PoolSize::of(8));
     let server = builder.without_page_scan().tick(NO_TICK).build().await?;
     let plugin = server.registry().load(guests.join(PLUGIN).with_extension("wasm")).await?;
     if calls == 0 {
@@ -68,10 +83,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn app(guests: &Path, data: &str) -> String {
     let mut app = format!("[server]\nlisten = \"127.0.0.1:0\"\ndata = {data:?}\n");
-    for Row { guest, lines, .. } in &ROWS {
+    for Row { name, guest, lines, .. } in &ROWS {
         let source = guests.join(guest).with_extension("wasm");
-        app.push_str(&format!("[[module]]\nname = {guest:?}\nsource = {source:?}\n{lines}\n"));
-        app.push_str(&format!("[[route]]\npath = \"/{guest}\"\nmodule = {guest:?}\n"));
+        app.push_str(&format!("[[module]]\nname = {name:?}\nsource = {source:?}\n{lines}\n"));
+        app.push_str(&format!("[[route]]\npath = \"/{name}\"\nmodule = {name:?}\n"));
     }
     app
 }
@@ -79,7 +94,7 @@ fn app(guests: &Path, data: &str) -> String {
 /// Blocks this thread; the server has its own.
 fn over_http(server: &Server, row: &Row, calls: u32) -> std::io::Result<()> {
     let mut connection = TcpStream::connect(server.addresses()[0])?;
-    let request = format!("GET /{} HTTP/1.1\r\nhost: gate\r\n\r\n", row.guest);
+    let request = format!("GET /{} HTTP/1.1\r\nhost: gate\r\n\r\n", row.name);
     let mut answer = [0; 1024];
     for turn in 0..WARM_UP + calls {
         if turn == WARM_UP {
