@@ -30,7 +30,7 @@ pub struct Evidence {
     pub instance_age: Duration,
 }
 
-/// A call that is shown.
+/// A call that is shown. Dropping it, at the call's end whichever that is, writes the line.
 pub(crate) struct Shown {
     module: Arc<str>,
     tenant: Arc<str>,
@@ -48,22 +48,20 @@ impl Shown {
         self.root.evidence(self.admitted_at)
     }
 
-    /// Writes the line, at the call's end.
-    pub(crate) fn log(&self) {
+    fn log(&self) {
         let Evidence { cpu, wall, memory_bytes, instance_age } = self.evidence();
         let (cpu_us, wall_us, instance_age_us) = (micros(cpu), micros(wall), micros(instance_age));
         let (request, tenant, module) = (self.root.id, &self.tenant, &self.module);
         tracing::info!(target: "evidence", %request, %tenant, %module, cpu_us, wall_us, memory_bytes, instance_age_us, "call");
     }
 
-    /// Adds the field to an answer, and writes the line when all of that is known.
+    /// Adds the field to an answer.
     pub(crate) fn attach(self, response: Response<Body>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         // A guest does not say what it cost.
         parts.headers.remove(&EVIDENCE);
         if body.size_hint().exact().is_some() {
             parts.headers.insert(EVIDENCE, self.evidence().field());
-            self.log();
             return Response::from_parts(parts, body);
         }
         parts.headers.append(header::TRAILER, HeaderValue::from_name(EVIDENCE));
@@ -85,6 +83,7 @@ fn micros(time: Duration) -> u64 {
 }
 
 struct ShownBody {
+    // Dropped first: what its guest computed counts.
     body: Body,
     shown: Shown,
     has_ended: bool,
@@ -112,11 +111,9 @@ impl HttpBody for ShownBody {
     }
 }
 
-impl Drop for ShownBody {
+impl Drop for Shown {
     fn drop(&mut self) {
-        // The guest goes first: what it computed counts.
-        self.body = Body::Empty;
-        self.shown.log();
+        self.log();
     }
 }
 

@@ -123,13 +123,8 @@ impl Slot {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Places of their own for what the request leaves behind; none where there are none to spare.
-    pub fn try_places(&self, places: Places) -> Option<Taken> {
-        self.pools.try_take(places)
-    }
-
     pub(crate) fn nested_places(&self, places: Places) -> Result<Taken, Error> {
-        self.try_places(places).ok_or_else(|| overloaded(1))
+        self.pools.try_take(places).ok_or_else(|| overloaded(1))
     }
 }
 

@@ -131,10 +131,7 @@ impl ModuleVersion {
         let shown = Shown::new(self, &call.root, call.deadline.admitted_at);
         match self.answer_unshown(call).await {
             Ok(Reply::Http(response)) => Ok(Reply::Http(shown.attach(response))),
-            result => {
-                shown.log();
-                result
-            }
+            result => result,
         }
     }
 

@@ -11,9 +11,10 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use base::{Digest, Error, Kind, POOLS, Places};
+use tokio::sync::Semaphore;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::machine::Machine;
@@ -56,7 +57,7 @@ pub(crate) const SPARE_MAX: u32 = 64;
 pub(crate) const LATE_MAX: u32 = 64;
 
 /// Instances that wait for another call: an eighth of a small pool.
-const RESTING_MAX: u32 = 256;
+pub(crate) const RESTING_MAX: u32 = 96;
 
 /// How many guests can live at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +87,6 @@ impl PoolSize {
         places_of(self.half())
     }
 
-    /// Instances that may wait for another call.
-    pub(crate) fn resting(self) -> u32 {
-        RESTING_MAX.min(self.guests / 8)
-    }
-
     fn alone(self) -> u32 {
         self.each.min(self.guests.saturating_sub(LATE_MAX.min(self.guests / 4))).max(1)
     }
@@ -105,9 +101,15 @@ impl PoolSize {
     }
 }
 
-/// Places the gate may give away. The rest is for calls of calls, which do not wait for a place.
+/// Places the gate may give away. The rest is for calls of calls, which do not wait for a place, and for instances that wait for
+/// another call.
 fn places_of(guests: u32) -> u32 {
-    guests.saturating_sub(SPARE_MAX.min(guests / 4)).max(1)
+    guests.saturating_sub(SPARE_MAX.min(guests / 4) + resting_of(guests)).max(1)
+}
+
+/// Instances that may wait for another call.
+fn resting_of(guests: u32) -> u32 {
+    RESTING_MAX.min(guests / 8)
 }
 
 impl Default for PoolSize {
@@ -163,6 +165,7 @@ pub(crate) struct Engines {
 struct Made {
     engine: Engine,
     guests: u32,
+    resting: Arc<Semaphore>,
     /// What code of it is for, beside the artifact: this engine of this wasmtime on this processor.
     suffix: String,
 }
@@ -208,6 +211,11 @@ impl Engines {
         self.made(kind).map(|made| &made.engine)
     }
 
+    /// Room for instances that wait for another call, by pool.
+    pub(crate) fn resting(&self, kind: EngineKind) -> Result<Arc<Semaphore>, Error> {
+        self.made(kind).map(|made| Arc::clone(&made.resting))
+    }
+
     /// What compiled code of an artifact is called: what it is for.
     pub(crate) fn name_of_code(&self, kind: EngineKind, artifact: &Digest) -> Result<String, Error> {
         self.made(kind).map(|made| format!("{artifact}-{}", made.suffix))
@@ -230,7 +238,8 @@ fn made(kind: EngineKind, guests: u32, warm: u32, scan: bool) -> Result<Made, Er
     let engine = engine(guests, warm, kind, scan)?;
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    Ok(Made { suffix: format!("{}-{:016x}", kind.name(), hasher.finish()), engine, guests })
+    let resting = Arc::new(Semaphore::new(resting_of(guests) as usize));
+    Ok(Made { suffix: format!("{}-{:016x}", kind.name(), hasher.finish()), engine, guests, resting })
 }
 
 fn engine(guests: u32, warm: u32, kind: EngineKind, scan: bool) -> Result<Engine, Error> {

@@ -178,14 +178,6 @@ impl Guest {
         }
     }
 
-    /// Whether its instance is done with the call, though it lives on and may still write the body.
-    pub(crate) fn has_returned(&self) -> bool {
-        match &self.place {
-            Place::Shared(seat) => seat.has_returned(),
-            place => matches!(place, Place::Ended),
-        }
-    }
-
     /// The call is over and its answer has been taken: if the instance may serve another, it waits for it.
     pub(crate) fn keep(&mut self) {
         if let Some(kept) = self.kept.take() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -46,6 +47,8 @@ pub(crate) struct Equipment {
     pub(crate) policy: egress::Policy,
     pub(crate) interfaces: Granted,
     pub(crate) reuse: Reuse,
+    /// Room in the engine's pool for instances that wait for another call.
+    pub(crate) resting: Arc<Semaphore>,
     pub(crate) habit: Habit,
 }
 

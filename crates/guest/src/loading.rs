@@ -88,7 +88,7 @@ impl Loader {
             loader: Arc::clone(self),
             loaded: ArcSwapOption::empty(),
             used_in: AtomicU64::new(0),
-            loading: tokio::sync::Mutex::default(),
+            loading: Arc::default(),
             recipe,
         });
         let (artifact, fit) = (&loadable.recipe.artifact, loadable.recipe.fit());
@@ -215,7 +215,7 @@ struct Loadable {
     /// The round of its last call.
     used_in: AtomicU64,
     /// One load serves all calls that wait for it.
-    loading: tokio::sync::Mutex<()>,
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The handler of a module.
@@ -254,7 +254,7 @@ impl Loadable {
 
     /// Loads it, unless another call does.
     async fn load(self: &Arc<Self>) -> Result<Arc<Loaded>, Error> {
-        let _one = self.loading.lock().await;
+        let one = Arc::clone(&self.loading).lock_owned().await;
         if let Some(loaded) = self.loaded.load_full() {
             return Ok(loaded);
         }
@@ -265,7 +265,8 @@ impl Loadable {
             // Who waited may have gone.
             let _ = sender.send(module.load_now().map(|(loaded, _)| loaded));
             module.loader.shrink();
-            drop(turn);
+            // Held by who loads, not by who asked: that one may leave.
+            drop((one, turn));
         });
         let loaded = result.await.map_err(|_| lost())?;
         loaded.map_err(|error| {

@@ -40,7 +40,7 @@ const GUEST_BYTES: u64 = 256 << 10;
 
 /// Ten thousand calls at once, and what is kept aside: an ordinary machine carries that. More only when asked for, since a pool's stacks
 /// are mapped when it is made, a microsecond each.
-const PLACES_MAX: u64 = 10_000 + engine::SPARE_MAX as u64 + engine::LATE_MAX as u64;
+const PLACES_MAX: u64 = 10_000 + engine::SPARE_MAX as u64 + engine::LATE_MAX as u64 + engine::RESTING_MAX as u64;
 
 /// Of each engine of a server that may be one of several in a process: they share its address space and its mappings.
 const PLACES_OF_SEVERAL_MAX: u64 = 4096;
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn the_scarcest_thing_bounds_the_pool() {
         let ordinary = machine();
-        assert_eq!((ordinary.pool().places_alone(), ordinary.pool().places_each()), (10_000, 5000));
+        assert_eq!((ordinary.pool().places_alone(), ordinary.pool().places_each()), (10_000, 4952));
         assert_eq!((ordinary.pool().warm, ordinary.bound(), ordinary.modules_loaded()), (512, Bound::Enough, 1023));
         assert_eq!(ordinary.pool_of_several(), PoolSize { guests: 8192, each: 4096, warm: 512 });
         let few = Machine { mappings: 8192, ..machine() };

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
-use base::BodyError;
+use base::{BodyError, RequestId};
 use http::header::HeaderName;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::instance::Equipment;
 use crate::state::{Active, Serving};
 
 type IoFuture = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -71,9 +72,9 @@ impl Budget {
 }
 
 /// Says in the log that a request out failed, for whoever looks for it.
-pub(crate) fn log_failure(active: &Active, host: Option<&str>, error: &egress::Error) {
-    let (tenant, module) = (&active.module.tenant.name, &active.module.name);
-    tracing::info!(target: "fornax::outbound", request = %active.id, %tenant, %module, host, %error, "an outgoing request failed");
+pub(crate) fn log_failure(equipment: &Equipment, request: Option<RequestId>, host: Option<&str>, error: &egress::Error) {
+    let (tenant, module, request) = (&equipment.policy.tenant, &equipment.name, request.map(tracing::field::display));
+    tracing::info!(target: "fornax::outbound", request, %tenant, %module, host, %error, "an outgoing request failed");
 }
 
 impl WasiHttpHooks for Outbound {
@@ -93,6 +94,8 @@ impl WasiHttpHooks for Outbound {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, IoFuture), Error>> + Send> {
         let active = self.serving.active();
         add_trace(&mut request, active.trace.as_ref());
+        // Not the call: a guest may keep the request for longer, and must not keep its tenant's place.
+        let (core, equipment, id) = (Arc::clone(&active.core), Arc::clone(&active.equipment), self.serving.id());
         let request = request.map(|body| Upload(Some(body)));
         let Some(place) = self.budget.take() else { return Box::new(async { Err(Error::ConnectionLimitReached) }) };
         let policy = self.policy.clone();
@@ -104,8 +107,8 @@ impl WasiHttpHooks for Outbound {
         };
         Box::new(async move {
             let host = request.uri().host().map(str::to_owned);
-            let response = active.core.egress.send(&policy, request, options).await.map_err(|error| {
-                log_failure(&active, host.as_deref(), &error);
+            let response = core.egress.send(&policy, request, options).await.map_err(|error| {
+                log_failure(&equipment, id, host.as_deref(), &error);
                 wasi_error(error)
             })?;
             // A request counts as under way until its response body is gone.

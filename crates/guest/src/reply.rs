@@ -182,7 +182,6 @@ impl GuestBody {
             return match ended {
                 // What was taken made room for more.
                 Poll::Pending if took => continue,
-                Poll::Pending if is_complete && self.guest.has_returned() => Poll::Ready(Ok(())),
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) if is_complete => Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => Poll::Ready(Err(broken_off())),

@@ -5,7 +5,8 @@
 //! kept never serves another module, nor another version of it; only a call that ended well leaves its instance behind; and how many
 //! calls it serves and how long it waits for the next are bounded.
 //!
-//! An instance that waits takes room in the pool, so it has places as calls do, and there is a bound on all of them together.
+//! An instance that waits takes room in the pool that no call pays for. Each pool has some that the gate does not give away
+//! ([`PoolSize`](crate::PoolSize)); where that is taken, an instance ends with its call.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,10 +16,11 @@ use std::time::{Duration, Instant};
 use base::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use crate::runtime::Core;
-use crate::state::{Active, Rest, State};
+use crate::state::{Active, State};
 
 /// How many calls an instance serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,7 +57,7 @@ pub(crate) struct Idle<T> {
 
 struct Resting<T> {
     /// Who waits longest is first.
-    instances: Vec<(Instant, Kept<T>, Rest)>,
+    instances: Vec<(Instant, Kept<T>, OwnedSemaphorePermit)>,
     /// Whether somebody comes to end those that have waited too long.
     watched: bool,
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places};
-use tokio::sync::Semaphore;
 
 use crate::artifact::Artifact;
 use crate::code::Codes;
@@ -52,8 +51,6 @@ pub(crate) struct Core {
     pub(crate) egress: egress::Egress,
     /// For files and directories that programs open.
     pub(crate) places: Arc<preview1::Places>,
-    /// Instances that may wait for another call; each takes places of the pool as well.
-    pub(crate) resting: Arc<Semaphore>,
     /// The same programs' turns to wait for a disk.
     pub(crate) tenants: Tenants,
 }
@@ -135,7 +132,6 @@ impl Runtime {
             let same = options.interfaces[..at].iter().find(|other| other.slot() == interface.slot());
             assert!(same.is_none(), "the interface {} has the slot of another", interface.name());
         }
-        let resting = options.pool.resting() as usize;
         let engines = Arc::new(Engines::new(options.pool, options.page_scan));
         let ticker = Ticker::start(Arc::clone(&engines), options.tick)
             .map_err(|error| Error::new(Kind::Internal, "cannot start the ticker thread").caused_by(error))?;
@@ -144,7 +140,6 @@ impl Runtime {
             runners: Runners::start(options.runners)?,
             egress: options.egress,
             places: preview1::Places::new(),
-            resting: Arc::new(Semaphore::new(resting)),
             tenants: Tenants::default(),
         });
         let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?);
@@ -195,6 +190,7 @@ impl Runtime {
             policy: egress::Policy { tenant: module.tenant, allow: module.allow },
             interfaces,
             reuse: module.reuse,
+            resting: self.loader.engines.resting(scan.engine)?,
             habit: Habit::new(),
         });
         self.loader.prepare(Recipe { artifact: artifact.clone(), entries, io, equipment, codec })

@@ -21,7 +21,7 @@ use std::time::Instant;
 use base::{Body, Error, Kind};
 use futures_util::stream::{FuturesUnordered, Stream};
 use http::Request;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
@@ -31,7 +31,7 @@ use crate::entry::http::{Answer, request_03};
 use crate::execution::{Guest, Kept};
 use crate::failure;
 use crate::reuse::{Lent, Lifetime};
-use crate::state::{Active, Rest, State};
+use crate::state::{Active, State};
 
 /// The instances of one module version that serve several calls at once.
 pub(crate) struct Instances {
@@ -50,7 +50,7 @@ pub(crate) struct Instance {
     inner: Mutex<Inner>,
     /// Its task has been woken and has not run since.
     is_awake: AtomicBool,
-    _rest: Rest,
+    _rest: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
@@ -62,6 +62,8 @@ struct Inner {
     served: u32,
     /// It takes no more calls, and ends when the last is over.
     closed: bool,
+    /// Nobody drives it any more.
+    has_ended: bool,
     /// Its store, from when it has started to when it serves: what takes long to start ends that on a runner.
     started: Option<(Store<State>, Service)>,
     /// It has begun a call and not come to rest since: should that one compute for ever, it takes no other with it that has not begun.
@@ -80,6 +82,8 @@ struct Job {
     seat: Arc<Taken>,
     request: Request<Lent>,
     answer: oneshot::Sender<Answer>,
+    /// From another instance, which could not begin it.
+    was_moved: bool,
 }
 
 /// A call in an instance, shared by the instance and whoever waits for the answer.
@@ -158,14 +162,15 @@ impl Instances {
         let progress = Progress { instance: Arc::clone(instance), returned: false, left: false, failure: None, waiting: None };
         let seat = Arc::new(Taken { active: Arc::clone(active), body: body.clone(), progress: Mutex::new(progress) });
         let (answer, answered) = oneshot::channel();
-        instance.give(Job { seat: Arc::clone(&seat), request: Request::from_parts(parts, body), answer });
+        instance.give(Job { seat: Arc::clone(&seat), request: Request::from_parts(parts, body), answer, was_moved: false });
         (Seat(seat), answered)
     }
 
     fn remove(&self, instance: &Arc<Instance>) {
-        for (_, instances) in lock(&self.threads).iter_mut() {
+        lock(&self.threads).retain_mut(|(_, instances)| {
             instances.retain(|other| !Arc::ptr_eq(other, instance));
-        }
+            !instances.is_empty()
+        });
     }
 }
 
@@ -179,6 +184,10 @@ impl Instance {
     fn give(&self, job: Job) {
         job.seat.active.note_instance(self.born.elapsed());
         let mut inner = lock(&self.inner);
+        if inner.has_ended {
+            drop(inner);
+            return job.seat.fail(lost());
+        }
         if inner.seats.is_empty() {
             self.allow_cpu();
         }
@@ -229,6 +238,9 @@ impl Instance {
     /// When the instance or one of its calls has to be looked at again.
     fn look_at(&self, lifetime: Lifetime) -> Option<Instant> {
         let inner = lock(&self.inner);
+        if self.home.strong_count() == 0 && inner.seats.is_empty() {
+            return Some(Instant::now());
+        }
         let wall = self.active.module.limits.wall;
         let calls = inner.seats.iter().filter_map(|seat| seat.active.meter.wall_at()).min();
         let patience = if inner.works_on { wall.max(lifetime.idle) } else { lifetime.idle };
@@ -238,51 +250,64 @@ impl Instance {
 
     /// Takes out calls that cannot begin beside those that are under way, for another instance; this one gets none until it can begin
     /// one.
-    fn take_unbegun(&self, is_moved: bool) -> VecDeque<Job> {
+    fn take_unbegun(&self, is_moved: bool) -> Vec<Job> {
         let mut inner = lock(&self.inner);
         inner.closed |= is_moved;
         inner.stuck |= !inner.queue.is_empty();
         inner.forget_those_over();
-        let jobs = std::mem::take(&mut inner.queue);
-        inner.seats.retain(|seat| !jobs.iter().any(|job| Arc::ptr_eq(&job.seat, seat)));
-        jobs
+        inner.take_movable()
     }
 
-    /// It is over, whether or not its calls are.
-    fn end(self: &Arc<Self>, mut error: Option<Error>) {
+    /// It is over, whether or not its calls are. Those that have not begun go to another, unless what it died of would meet them there.
+    fn end(self: &Arc<Self>, mut error: Option<Error>, is_starting: bool) {
         if let Some(home) = self.home.upgrade() {
             home.remove(self);
         }
-        let (seats, queue) = {
+        let (seats, unbegun) = {
             let mut inner = lock(&self.inner);
             inner.closed = true;
+            inner.has_ended = true;
             inner.forget_those_over();
             // It holds the instance in turn.
             inner.waiting = None;
             inner.started = None;
-            let queue = std::mem::take(&mut inner.queue);
-            inner.seats.retain(|seat| !queue.iter().any(|job| Arc::ptr_eq(&job.seat, seat)));
-            (std::mem::take(&mut inner.seats), queue)
+            let unbegun = if is_starting { Vec::new() } else { inner.take_movable() };
+            inner.queue.clear();
+            (std::mem::take(&mut inner.seats), unbegun)
         };
         // If the guest was at only one of them, it is the one at fault.
         let open = seats.iter().filter(|seat| !seat.has_returned()).count();
         for seat in &seats {
             let own = if seat.active.meter.must_stop() { seat.active.meter.stopped() } else { None };
             let is_at_fault = seats.len() == 1 || (open == 1 && !seat.has_returned());
-            let failure = own.or_else(|| error.take_if(|_| is_at_fault)).unwrap_or_else(lost);
-            seat.fail(failure);
+            let failure = own.or_else(|| match &error {
+                // Each would have died of it alone.
+                Some(error) if is_starting => Some(Error::new(error.kind, error.to_string())),
+                _ => error.take_if(|_| is_at_fault),
+            });
+            seat.fail(failure.unwrap_or_else(lost));
         }
         // Where nobody is told, it is known once.
         if let Some(error) = error {
             failure::report_late(&self.active, &error);
         }
-        for job in queue {
-            elsewhere(self, job);
+        for job in unbegun {
+            if let Some(job) = elsewhere(self, job) {
+                job.seat.fail(lost());
+            }
         }
     }
 }
 
 impl Inner {
+    /// Calls that have not begun and have not been moved before: none is handed on for ever.
+    fn take_movable(&mut self) -> Vec<Job> {
+        let (keep, jobs) = std::mem::take(&mut self.queue).into_iter().partition::<Vec<_>, _>(|job| job.was_moved);
+        self.queue = keep.into();
+        self.seats.retain(|seat| !jobs.iter().any(|job| Arc::ptr_eq(&job.seat, seat)));
+        jobs
+    }
+
     fn forget_those_over(&mut self) {
         self.seats.retain(|seat| !seat.is_over());
     }
@@ -352,10 +377,6 @@ impl Seat {
     /// Whether the instance is about to go on, so that something may come of it without waiting.
     pub(crate) fn has_work(&self) -> bool {
         lock(&self.0.progress).instance.is_awake.load(Relaxed)
-    }
-
-    pub(crate) fn has_returned(&self) -> bool {
-        self.0.has_returned()
     }
 
     /// Ready when the instance ended before the call was over; until then it is driven elsewhere.
@@ -440,7 +461,9 @@ impl Future for Driven {
         }
         if !this.is_starting {
             for job in this.instance.take_unbegun(guest.is_moved()) {
-                elsewhere(&this.instance, job);
+                if let Some(job) = elsewhere(&this.instance, job) {
+                    this.instance.give(job);
+                }
             }
         }
         if this.is_late(cx) {
@@ -475,7 +498,7 @@ impl Driven {
 
     fn end(&mut self, error: Option<Error>) {
         // The calls know why before their bodies end with the store.
-        self.instance.end(error);
+        self.instance.end(error, self.is_starting);
         self.guest = None;
     }
 }
@@ -489,15 +512,29 @@ impl Drop for Driven {
     }
 }
 
-/// Finds another instance for a call that could not begin.
-fn elsewhere(from: &Instance, job: Job) {
-    let instance = from.home.upgrade().and_then(|home| home.find(&job.seat.active));
-    match instance {
-        Some(instance) => {
-            lock(&job.seat.progress).instance = Arc::clone(&instance);
-            instance.give(job);
+/// Hands a call that could not begin to another instance; it comes back where there can be none.
+fn elsewhere(from: &Instance, mut job: Job) -> Option<Job> {
+    job.was_moved = true;
+    let meter = &job.seat.active.meter;
+    if let Some(stopped) = meter.must_stop().then(|| meter.stopped()).flatten() {
+        job.seat.fail(stopped);
+        return None;
+    }
+    let Some(instance) = from.home.upgrade().and_then(|home| home.find(&job.seat.active)) else { return Some(job) };
+    lock(&job.seat.progress).instance = Arc::clone(&instance);
+    instance.give(job);
+    None
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        // Their module has gone, and nobody calls them any more.
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for instance in threads.drain(..).flat_map(|(_, instances)| instances) {
+            let mut inner = lock(&instance.inner);
+            inner.closed = true;
+            inner.wake();
         }
-        None => job.seat.fail(lost()),
     }
 }
 
@@ -543,7 +580,7 @@ async fn serve_calls(accessor: &Accessor<State>, service: &Service, instance: &A
 }
 
 async fn call(accessor: &Accessor<State>, service: &Service, instance: &Instance, job: Job) -> wasmtime::Result<()> {
-    let Job { seat, request, answer } = job;
+    let Job { seat, request, answer, .. } = job;
     let (request, processed) = accessor.with(|mut access| {
         let state = access.get();
         state.component().outbound.add(&seat.active);

@@ -68,7 +68,7 @@ impl Active {
         meter.set_wall_at(None);
         Arc::new(Self {
             meter,
-            id: call.id,
+            id: RequestId::next(),
             // Held by its version, it must not hold it.
             module: Arc::new(call.module.without_handler()),
             trace: None,
@@ -81,10 +81,10 @@ impl Active {
         })
     }
 
-    /// Places for the call's instance when the call is over, if it may wait for another.
-    pub(crate) fn rest(&self) -> Option<Rest> {
-        let turn = Arc::clone(&self.core.resting).try_acquire_owned().ok()?;
-        Some(Rest { _turn: turn, _places: self.root.as_ref()?.try_places(self.module.places)? })
+    /// Room in the pool for the call's instance beside its calls, if there is any.
+    pub(crate) fn rest(&self) -> Option<OwnedSemaphorePermit> {
+        let places = self.module.places.iter().sum();
+        Arc::clone(&self.equipment.resting).try_acquire_many_owned(places).ok()
     }
 
     /// The call is served by an instance that has lived so long.
@@ -113,12 +113,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.module.metrics.computed(self.meter.cpu_used());
     }
-}
-
-/// What an instance has that lives without a call.
-pub(crate) struct Rest {
-    _turn: OwnedSemaphorePermit,
-    _places: Taken,
 }
 
 /// Whom an instance serves, for everything of it that must know: an instance may serve several calls, one after the other.

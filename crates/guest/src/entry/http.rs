@@ -151,7 +151,7 @@ impl Handler for Http {
         let (active, input) = Active::of(call, &self.core, &self.equipment);
         let Input::Http(request) = input else { return wrong_input(Entry::Http) };
         let head_only = request.method() == Method::HEAD;
-        let (mut guest, answered) = self.generation.begin(active, request);
+        let (mut guest, answered) = self.generation.begin(active, request, whole);
         Box::pin(async move {
             let mut answered = Some(answered);
             let response = poll_fn(|cx| poll_answer(&mut guest, &mut answered, cx)).await?;
@@ -163,18 +163,18 @@ impl Handler for Http {
 }
 
 impl Generation {
-    /// The guest with the call in it, and where its answer comes.
-    fn begin(&self, active: Arc<Active>, request: Request<Body>) -> (Guest, oneshot::Receiver<Answer>) {
+    /// The guest with the call in it, and where its answer comes. Who takes that whole waits for the instance to end.
+    fn begin(&self, active: Arc<Active>, request: Request<Body>, whole: bool) -> (Guest, oneshot::Receiver<Answer>) {
         let (answer, answered) = oneshot::channel();
         let future: GuestFuture = match self {
             Self::V02(serial) => Box::pin(serial.clone().run(Arc::clone(&active), request, answer)),
             Self::V03(serial) => Box::pin(serial.clone().run(Arc::clone(&active), request, answer)),
-            Self::Shared(instances, alone) => match instances.find(&active) {
+            Self::Shared(instances, alone) => match (!whole).then(|| instances.find(&active)).flatten() {
                 Some(instance) => {
                     let (seat, answered) = Instances::call(&instance, &active, request);
                     return (Guest::shared(seat, active), answered);
                 }
-                // Too many instances live already: the call has one of its own.
+                // Too many live already, or nobody would drive it: the call has an instance of its own.
                 None => Box::pin(alone.clone().run(Arc::clone(&active), request, answer)),
             },
         };

@@ -78,7 +78,7 @@ async fn send(
     let response: Response<base::Body> = match sent {
         Ok(response) => response,
         Err(error) => {
-            log_failure(&active, host.as_deref(), &error);
+            log_failure(&active.equipment, Some(active.id), host.as_deref(), &error);
             return None;
         }
     };

@@ -95,7 +95,7 @@ async fn dial(caller: &mut Caller<'_, State>, asked: &Asked) -> Result<Value, St
     let active = caller.data().active();
     let place = caller.data_mut().core().outside.budget.take().ok_or_else(|| "the limit of connections is reached".to_owned())?;
     let socket = active.core.egress.dial(&active.equipment.policy, address, None).await.map_err(|error| {
-        log_failure(&active, Some(address), &error);
+        log_failure(&active.equipment, Some(active.id), Some(address), &error);
         // The rest, such as addresses, is for the log.
         match error {
             egress::Error::Denied(_) | egress::Error::AddressProhibited(_) => "the address is not allowed".to_owned(),
