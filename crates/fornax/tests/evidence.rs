@@ -64,11 +64,13 @@ fn a_streamed_answer_says_it_in_its_trailers() {
 
 #[test]
 fn what_fails_is_in_the_log_too_and_the_cache_shows_nothing() {
-    let app = App::new().module("recall", "recall", "evidence = true").route("/*", "recall", "").route(
-        "/kept",
-        "recall",
-        "cache = { ttl = \"10m\" }",
-    );
+    let app = App::new()
+        .server("metrics = \"/metrics\"")
+        .module("recall", "recall", "evidence = true")
+        .route("/*", "recall", "")
+        .route("/kept", "recall", "cache = { ttl = \"10m\" }")
+        .module("slow", "slow", "evidence = true")
+        .route("/sleeps", "slow", "");
     let server = Fornax::run(PROGRAM, app.write(), &[]);
     let mut client = server.client();
     assert_eq!(client.get("/trap").status, 502);
