@@ -183,6 +183,8 @@ impl Instance {
 
     fn give(&self, job: Job) {
         job.seat.active.note_instance(self.born.elapsed());
+        // Before the lock: letting go of the last one takes it.
+        let calls_max = self.home.upgrade().map_or(0, |home| home.lifetime.calls_max);
         let mut inner = lock(&self.inner);
         if inner.has_ended {
             drop(inner);
@@ -192,9 +194,7 @@ impl Instance {
             self.allow_cpu();
         }
         inner.served += 1;
-        if self.home.upgrade().is_none_or(|home| inner.served >= home.lifetime.calls_max) {
-            inner.closed = true;
-        }
+        inner.closed |= inner.served >= calls_max;
         inner.rests_since = None;
         inner.seats.push(Arc::clone(&job.seat));
         inner.queue.push_back(job);
