@@ -58,10 +58,17 @@ const CLI_WASIO: &str = "codec = \"wasio\"\nargs = [\"{}\"]";
 const CLI_IGNIS: &str = "codec = \"ignis\"\nargs = [\"{}\"]";
 const CLI_CGI: &str = "codec = \"cgi\"\nargs = [\"{}\"]";
 
-/// Every entry, with every codec it takes.
+/// Instances that could have served another call.
+const SERIAL: &str = "reuse = \"serial\"";
+const CONCURRENT: &str = "reuse = \"concurrent\"";
+
+/// Every entry, with every codec it takes, and with instances that are kept.
 const ENTRIES: &[Way] = &[
     (0, ""),
+    (0, SERIAL),
     (1, ""),
+    (1, SERIAL),
+    (1, CONCURRENT),
     (2, WASIO),
     (2, IGNIS),
     (2, CGI),
@@ -162,16 +169,22 @@ impl Misbehaviour {
 }
 
 fn of_http() -> Vec<Attack> {
-    let late = |guest, end| Attack { fails_late: true, log: &[r#"kind="cpu-limit""#], ..Attack::new(guest, "", end) };
-    vec![
-        Attack::new("hostile-no-response", "", End::Refused(502, "no-response")),
-        // The first answer has not left when the second traps.
-        Attack { log: &["ResponseOutparam::set"], ..Attack::new("hostile-second-response", "", End::Refused(502, "trap")) },
-        Attack::new("hostile-bad-length", "", End::Refused(502, "bad-response")),
-        Attack::new("hostile-forbidden", "", End::Answered(FORBIDDEN)),
-        late("hostile-loop-after-head", End::CutOff("partial\n")),
-        late("hostile-loop-after-body", End::Answered("complete\n")),
-    ]
+    let with = |given| {
+        let late = |guest, end| Attack { fails_late: true, log: &[r#"kind="cpu-limit""#], ..Attack::new(guest, given, end) };
+        [
+            Attack::new("hostile-no-response", given, End::Refused(502, "no-response")),
+            // The first answer has not left when the second traps.
+            Attack {
+                log: &["ResponseOutparam::set"],
+                ..Attack::new("hostile-second-response", given, End::Refused(502, "trap"))
+            },
+            Attack::new("hostile-bad-length", given, End::Refused(502, "bad-response")),
+            Attack::new("hostile-forbidden", given, End::Answered(FORBIDDEN)),
+            late("hostile-loop-after-head", End::CutOff("partial\n")),
+            late("hostile-loop-after-body", End::Answered("complete\n")),
+        ]
+    };
+    ["", SERIAL].into_iter().flat_map(with).collect()
 }
 
 /// What GUESTS.md and `docs/codecs.md` say of each codec, the same for a module of preview 1 and for components.
