@@ -278,9 +278,8 @@ impl Instance {
         // If the guest was at only one of them, it is the one at fault.
         let open = seats.iter().filter(|seat| !seat.has_returned()).count();
         for seat in &seats {
-            let own = if seat.active.meter.must_stop() { seat.active.meter.stopped() } else { None };
             let is_at_fault = seats.len() == 1 || (open == 1 && !seat.has_returned());
-            let failure = own.or_else(|| match &error {
+            let failure = seat.overdue().or_else(|| match &error {
                 // Each would have died of it alone.
                 Some(error) if is_starting => Some(Error::new(error.kind, error.to_string())),
                 _ => error.take_if(|_| is_at_fault),
@@ -331,6 +330,12 @@ impl Taken {
 
     fn has_returned(&self) -> bool {
         lock(&self.progress).returned
+    }
+
+    /// The error of a call whose own deadline has passed.
+    fn overdue(&self) -> Option<Error> {
+        let meter = &self.active.meter;
+        meter.must_stop().then(|| meter.stopped()).flatten()
     }
 
     fn note(&self, change: impl FnOnce(&mut Progress)) {
@@ -515,9 +520,8 @@ impl Drop for Driven {
 /// Hands a call that could not begin to another instance; it comes back where there can be none.
 fn elsewhere(from: &Instance, mut job: Job) -> Option<Job> {
     job.was_moved = true;
-    let meter = &job.seat.active.meter;
-    if let Some(stopped) = meter.must_stop().then(|| meter.stopped()).flatten() {
-        job.seat.fail(stopped);
+    if let Some(overdue) = job.seat.overdue() {
+        job.seat.fail(overdue);
         return None;
     }
     let Some(instance) = from.home.upgrade().and_then(|home| home.find(&job.seat.active)) else { return Some(job) };
