@@ -54,6 +54,11 @@ impl ModuleId {
         Self(Uuid::new_v4())
     }
 
+    /// Its 16 bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Reads the usual text form, as in `id = "…"` of a configuration file.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)

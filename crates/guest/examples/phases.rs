@@ -1,8 +1,10 @@
 //! Takes the call of a WASI 0.2 hello apart, without sockets and without Fornax: how long making the store, instantiating, calling and
-//! dropping take. `phases FILE pool|default|reuse SECONDS` prints one line of JSON, times in microseconds.
+//! dropping take. `phases FILE pool|default|reuse|core SECONDS` prints one line of JSON, times in microseconds.
 //!
 //! `pool` is an engine with the settings of `crates/guest/src/engine.rs`, whose numbers stand here again, since the library does not
-//! show its engines; host functions are wasmtime's own. `default` is wasmtime's pool as it is. `reuse` calls one instance again and again.
+//! show its engines; host functions are wasmtime's own. `default` is wasmtime's pool as it is. `reuse` calls one instance again and again. `core`
+//! makes and drops the component's largest core module alone, with the settings of `pool`, and does not call it: what the instance
+//! itself takes, without those that tools put around it.
 
 use bytes::Bytes;
 use http::Request;
@@ -11,9 +13,12 @@ use serde_json::json;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use wasmparser::{Parser, Payload};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::error::Context;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, Store, bail};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Module, PoolingAllocationConfig, Result, Store, bail,
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
@@ -80,17 +85,23 @@ struct Phases {
 #[expect(clippy::print_stdout, reason = "the figures are this program's data")]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [file, mode, seconds] = args.as_slice() else { bail!("phases FILE pool|default|reuse SECONDS") };
+    let [file, mode, seconds] = args.as_slice() else { bail!("phases FILE pool|default|reuse|core SECONDS") };
     let seconds: f64 = seconds.parse()?;
     let engine = engine(mode)?;
-    let component = Component::from_file(&engine, file)?;
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    let pre = ProxyPre::new(linker.instantiate_pre(&component)?)?;
     // What is slow only once, such as the first fault of a page, is not what is asked.
-    measure(&pre, mode, seconds.min(0.2)).await?;
-    let phases = measure(&pre, mode, seconds).await?;
+    let phases = if mode == "core" {
+        let pre = core_module(&engine, &std::fs::read(file)?)?;
+        measure_core(&pre, seconds.min(0.2)).await?;
+        measure_core(&pre, seconds).await?
+    } else {
+        let component = Component::from_file(&engine, file)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        let pre = ProxyPre::new(linker.instantiate_pre(&component)?)?;
+        measure(&pre, mode, seconds.min(0.2)).await?;
+        measure(&pre, mode, seconds).await?
+    };
     let us = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(phases.calls);
     let Phases { store, instantiate, call, drop, .. } = phases;
     let total = store + instantiate + call + drop;
@@ -142,6 +153,39 @@ async fn measure(pre: &ProxyPre<State>, mode: &str, seconds: f64) -> Result<Phas
         phases.instantiate += t2 - t1;
         phases.call += t3 - t2;
         phases.drop += t3.elapsed();
+    }
+    Ok(phases)
+}
+
+/// The largest core module of a component, with imports that trap.
+fn core_module(engine: &Engine, component: &[u8]) -> Result<InstancePre<State>> {
+    let mut largest = 0..0;
+    for payload in Parser::new(0).parse_all(component) {
+        if let Payload::ModuleSection { unchecked_range, .. } = payload?
+            && unchecked_range.len() > largest.len()
+        {
+            largest = unchecked_range;
+        }
+    }
+    let module = Module::new(engine, &component[largest])?;
+    let mut linker = wasmtime::Linker::new(engine);
+    linker.define_unknown_imports_as_traps(&module)?;
+    linker.instantiate_pre(&module)
+}
+
+async fn measure_core(pre: &InstancePre<State>, seconds: f64) -> Result<Phases> {
+    let (began, mut phases) = (Instant::now(), Phases::default());
+    while began.elapsed().as_secs_f64() < seconds {
+        let t0 = Instant::now();
+        let mut store = store(pre.module().engine());
+        let t1 = Instant::now();
+        pre.instantiate_async(&mut store).await?;
+        let t2 = Instant::now();
+        drop(store);
+        phases.calls += 1;
+        phases.store += t1 - t0;
+        phases.instantiate += t2 - t1;
+        phases.drop += t2.elapsed();
     }
     Ok(phases)
 }

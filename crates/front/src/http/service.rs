@@ -187,7 +187,10 @@ impl Service {
         }
         match stored {
             Stored::No => self.call(routed, request).await.response,
-            Stored::MayDo(ttl) => Box::pin(self.cached(ttl, routed, request, &scheme, seen)).await,
+            Stored::MayDo(ttl) => match self.stored(&routed.module, &request, &scheme, seen) {
+                Some(response) => response,
+                None => Box::pin(self.cached(ttl, routed, request, &scheme, seen)).await,
+            },
             Stored::Outdated(route) => Box::pin(self.change(&route, routed, request, &scheme)).await,
         }
     }
@@ -203,7 +206,21 @@ impl Service {
         answered.response
     }
 
-    /// An answer that was given before, or a call that may leave one.
+    /// An answer that was given before.
+    fn stored(
+        &self,
+        module: &Arc<ModuleVersion>,
+        request: &Request<RequestBody>,
+        scheme: &Scheme,
+        seen: &mut Option<Box<Seen>>,
+    ) -> Option<Response<Body>> {
+        let response = self.cache.stored(&cache::Ask::of(request, scheme, module)?)?;
+        module.metrics.cache_hit();
+        note(seen, Looked::Hit);
+        Some(response)
+    }
+
+    /// A call that may leave an answer, or the answer that another one leaves.
     async fn cached(
         &self,
         ttl: Duration,
@@ -212,11 +229,6 @@ impl Service {
         scheme: &Scheme,
         seen: &mut Option<Box<Seen>>,
     ) -> Response<Body> {
-        let mut note = |looked| {
-            if let Some(seen) = seen {
-                seen.cache = Some(looked);
-            }
-        };
         let module = Arc::clone(&routed.module);
         let Some(ask) = cache::Ask::of(&request, scheme, &module) else { return self.call(routed, request).await.response };
         let end = tokio::time::Instant::now() + module.limits.wall;
@@ -224,7 +236,7 @@ impl Service {
             match self.cache.find(&ask) {
                 cache::Found::Answer(response) => {
                     module.metrics.cache_hit();
-                    note(Looked::Hit);
+                    note(seen, Looked::Hit);
                     return response;
                 }
                 cache::Found::Fill(fill) => break Some(fill),
@@ -241,7 +253,7 @@ impl Service {
             }
         };
         module.metrics.cache_miss();
-        note(Looked::Miss);
+        note(seen, Looked::Miss);
         let answered = self.call(routed, request).await;
         match fill {
             Some(fill) if answered.by_guest => fill.answer(answered.response, ttl).await.unwrap_or_else(|error| {
@@ -334,6 +346,12 @@ async fn let_others_go() {
         Poll::Pending
     })
     .await;
+}
+
+fn note(seen: &mut Option<Box<Seen>>, looked: Looked) {
+    if let Some(seen) = seen {
+        seen.cache = Some(looked);
+    }
 }
 
 /// Guests take a request's scheme for `http` unless its target names another.

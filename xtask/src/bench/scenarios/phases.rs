@@ -10,7 +10,8 @@ use serde_json::Value;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "phases",
     what: "the lean hello without sockets and without Fornax (`crates/guest/examples/phases.rs`): what wasmtime takes to make the store, instantiate, \
-           call and drop, with the settings of Fornax's engine, with its own, and for an instance that is kept",
+           call and drop, with the settings of Fornax's engine, with its own, and for an instance that is kept; and the component's main core \
+           module alone, which is not called",
     figures: &[
         Figure::new("total_us", "µs in all", 2),
         Figure::new("store_us", "store", 2),
@@ -19,17 +20,21 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Figure::new("drop_us", "drop", 2),
     ],
     bars: &[],
-    loads: 3.0,
-    beside_s: 0.6,
+    loads: 4.0,
+    beside_s: 0.8,
     run,
 };
 
 const KEYS: &[&str] = &["total_us", "store_us", "instantiate_us", "call_us", "drop_us"];
 
 /// Rows and the modes of the example.
-const ROWS: &[(&str, &str)] =
-    &[("settings of Fornax", FRESH), ("default pool", FRESH), ("settings of Fornax, kept", "instance kept for ever")];
-const MODES: &[&str] = &["pool", "default", "reuse"];
+const ROWS: &[(&str, &str)] = &[
+    ("settings of Fornax", FRESH),
+    ("default pool", FRESH),
+    ("settings of Fornax, kept", "instance kept for ever"),
+    ("settings of Fornax, core module alone", FRESH),
+];
+const MODES: &[&str] = &["pool", "default", "reuse", "core"];
 
 fn run(context: &Context) -> crate::Result<Outcome> {
     let program = context.tools.example("phases")?;

@@ -74,13 +74,13 @@ struct Fills {
 /// Tenant, module, version, scheme, authority, path and query, as one key.
 pub(crate) type Address = Arc<[u8]>;
 
-/// A request that a stored answer may do for.
-pub(crate) struct Ask {
+/// A request that a stored answer may do for. Borrowed: a hit keeps nothing of it.
+pub(crate) struct Ask<'r> {
     wish: Wish,
-    method: Method,
-    headers: HeaderMap,
-    key: Address,
-    module: Arc<ModuleVersion>,
+    method: &'r Method,
+    headers: &'r HeaderMap,
+    key: Vec<u8>,
+    module: &'r Arc<ModuleVersion>,
 }
 
 /// What the cache makes of a request.
@@ -95,44 +95,40 @@ pub(crate) enum Found {
     Pass,
 }
 
-impl Ask {
+impl<'r> Ask<'r> {
     /// None for a request that must reach its module. `scheme` is the one it came by.
-    pub(crate) fn of<B: HttpBody>(request: &Request<B>, scheme: &Scheme, module: &Arc<ModuleVersion>) -> Option<Self> {
+    pub(crate) fn of<B: HttpBody>(request: &'r Request<B>, scheme: &Scheme, module: &'r Arc<ModuleVersion>) -> Option<Self> {
         let wish = Wish::of(request)?;
         if !request.body().is_end_stream() {
             return None;
         }
-        Some(Self {
-            wish,
-            method: request.method().clone(),
-            headers: request.headers().clone(),
-            key: key(request, scheme, module)?,
-            module: Arc::clone(module),
-        })
+        Some(Self { wish, method: request.method(), headers: request.headers(), key: key(request, scheme, module)?, module })
     }
 }
 
 /// Every part with its length in front: no two addresses have one key.
-fn key<B>(request: &Request<B>, scheme: &Scheme, module: &ModuleVersion) -> Option<Address> {
-    let authority = request.headers().get(header::HOST)?.as_bytes().to_ascii_lowercase();
+fn key<B>(request: &Request<B>, scheme: &Scheme, module: &ModuleVersion) -> Option<Vec<u8>> {
+    let authority = request.headers().get(header::HOST)?.as_bytes();
     let mut key = Vec::with_capacity(256);
     for part in [
         module.tenant.name.as_bytes(),
-        module.id.to_string().as_bytes(),
+        module.id.as_bytes(),
         &module.version.to_be_bytes(),
         // Answers to HEAD are made of those to GET.
         Method::GET.as_str().as_bytes(),
         scheme.as_str().as_bytes(),
-        &authority,
-        request.uri().path_and_query()?.as_str().as_bytes(),
+        authority,
     ] {
         push(&mut key, part);
     }
-    Some(key.into())
+    let end = key.len();
+    key[end - authority.len()..].make_ascii_lowercase();
+    push(&mut key, request.uri().path_and_query()?.as_str().as_bytes());
+    Some(key)
 }
 
 /// Where answers to a GET of what this request is about would be stored, of every module that `route` leads to.
-pub(crate) fn addresses<B>(request: &Request<B>, scheme: &Scheme, route: &Route) -> Vec<Address> {
+pub(crate) fn addresses<B>(request: &Request<B>, scheme: &Scheme, route: &Route) -> Vec<Vec<u8>> {
     match &route.target {
         Target::Modules(choices) => choices.iter().filter_map(|choice| key(request, scheme, &choice.module)).collect(),
         Target::Files(_) | Target::Page(_) => Vec::new(),
@@ -145,7 +141,7 @@ fn push(key: &mut Vec<u8>, part: &[u8]) {
 }
 
 /// The key of the answer for these values of the fields that it depends on.
-fn key_of_variant(key: &[u8], varies: &Varies, headers: &HeaderMap) -> Address {
+fn key_of_variant(key: &[u8], varies: &Varies, headers: &HeaderMap) -> Vec<u8> {
     let mut key = key.to_vec();
     push(&mut key, &varies.number.to_be_bytes());
     for name in varies.names.iter() {
@@ -156,7 +152,7 @@ fn key_of_variant(key: &[u8], varies: &Varies, headers: &HeaderMap) -> Address {
             push(&mut key, value.as_bytes());
         }
     }
-    key.into()
+    key
 }
 
 impl Cache {
@@ -164,35 +160,42 @@ impl Cache {
         Arc::new(Self { store: Store::new(options), fills: Mutex::default() })
     }
 
+    /// The answer, if it is there.
+    pub(crate) fn stored(&self, ask: &Ask<'_>) -> Option<Response<Body>> {
+        match self.look(ask) {
+            Ok(Found::Answer(response)) => Some(response),
+            _ => None,
+        }
+    }
+
     /// Looks for an answer. One look: who waited looks again.
-    pub(crate) fn find(self: &Arc<Self>, ask: &Ask) -> Found {
+    pub(crate) fn find(self: &Arc<Self>, ask: &Ask<'_>) -> Found {
         self.look(ask).unwrap_or_else(|_| self.fill_or_wait(ask))
     }
 
     /// What is known, or the key under which nothing is, and whether others shall wait for what will be.
-    fn look(&self, ask: &Ask) -> Result<Found, (Address, bool)> {
+    fn look(&self, ask: &Ask<'_>) -> Result<Found, (Vec<u8>, bool)> {
         let now = Instant::now();
-        let mut key = Arc::clone(&ask.key);
-        let mut known = self.store.get(&key, &ask.module, now);
+        let mut variant = None;
+        let mut known = self.store.get(&ask.key, ask.module, now);
         if let Some(Known::Varies(varies)) = &known {
-            key = key_of_variant(&key, varies, &ask.headers);
-            known = self.store.get(&key, &ask.module, now);
+            let key = variant.insert(key_of_variant(&ask.key, varies, ask.headers));
+            known = self.store.get(key, ask.module, now);
         }
         match known {
             Some(Known::Answer(stored)) if stored.will_do(ask.wish, now) => Ok(Found::Answer(stored.response(ask, now))),
             Some(Known::Stream) => Ok(Found::Pass),
             _ if ask.method == Method::HEAD => Ok(Found::Pass),
-            Some(Known::Pass) => Err((key, false)),
-            _ => Err((key, true)),
+            known => Err((variant.unwrap_or_else(|| ask.key.clone()), !matches!(known, Some(Known::Pass)))),
         }
     }
 
-    fn fill_or_wait(self: &Arc<Self>, ask: &Ask) -> Found {
+    fn fill_or_wait(self: &Arc<Self>, ask: &Ask<'_>) -> Found {
         let mut fills = self.fills();
         // Once more, since the answer may have come in between; no fill ends while the lock is held.
         let (key, awaited) = match self.look(ask) {
             Ok(found) => return found,
-            Err(nothing) => nothing,
+            Err((key, awaited)) => (Address::from(key), awaited),
         };
         // One that is not open any more brings an answer from before a change.
         if let Some((_, fill)) = fills.awaited.get(&key).filter(|(number, _)| awaited && fills.open.contains_key(number)) {
@@ -204,13 +207,14 @@ impl Cache {
         if awaited {
             fills.awaited.insert(Arc::clone(&key), (number, waiting));
         }
-        fills.open.insert(number, Arc::clone(&ask.key));
+        let address = Address::from(ask.key.as_slice());
+        fills.open.insert(number, Arc::clone(&address));
         Found::Fill(Fill {
             number,
             filled: key,
-            key: Arc::clone(&ask.key),
+            key: address,
             headers: ask.headers.clone(),
-            module: Arc::clone(&ask.module),
+            module: Arc::clone(ask.module),
             cache: Arc::clone(self),
             go,
         })
@@ -218,10 +222,10 @@ impl Cache {
 
     /// Forgets what is known of an address, and what will be known of it by answers that are on their way: whatever they say
     /// may be from before the change.
-    pub(crate) fn remove(&self, address: &Address) {
+    pub(crate) fn remove(&self, address: &[u8]) {
         let mut fills = self.fills();
         // As many as calls are in flight at most, and few as a rule: those that found nothing.
-        fills.open.retain(|_, other| other != address);
+        fills.open.retain(|_, other| **other != *address);
         self.store.remove(address);
     }
 
@@ -239,11 +243,11 @@ impl Stored {
         wish.allows(self.age(now), self.good_until.saturating_duration_since(now))
     }
 
-    fn response(&self, ask: &Ask, now: Instant) -> Response<Body> {
+    fn response(&self, ask: &Ask<'_>, now: Instant) -> Response<Body> {
         let is_head = ask.method == Method::HEAD;
         let mut response = Response::new(if is_head { Body::Empty } else { Body::from(self.body.clone()) });
         let age = HeaderValue::from(self.age(now).as_secs());
-        if self.status == StatusCode::OK && self.is_known_to(&ask.headers) {
+        if self.status == StatusCode::OK && self.is_known_to(ask.headers) {
             *response.body_mut() = Body::Empty;
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             let kept = NOT_MODIFIED_FIELDS.iter().filter_map(|name| Some((name.clone(), self.headers.get(name)?.clone())));
@@ -326,9 +330,12 @@ impl Fill {
                     let now = httpdate::fmt_http_date(SystemTime::now());
                     head.headers.extend(HeaderValue::try_from(now).ok().map(|now| (header::DATE, now)));
                 }
+                let mut headers = head.headers.clone();
+                // Each time the answer is given its age takes this place, for which no room need be made then.
+                headers.insert(header::AGE, HeaderValue::from_static("0"));
                 let stored = Stored {
                     status: head.status,
-                    headers: head.headers.clone(),
+                    headers,
                     // Its own memory: what came may be a small part of a large buffer.
                     body: Bytes::copy_from_slice(&bytes),
                     age: freshness.age,
@@ -354,7 +361,7 @@ impl Fill {
                 let varies = store.varies(&self.key, names, &self.module);
                 let key = key_of_variant(&self.key, &varies, &self.headers);
                 store.put(Arc::clone(&self.key), Known::Varies(varies), &self.module, good_until);
-                store.put(key, answer, &self.module, good_until);
+                store.put(key.into(), answer, &self.module, good_until);
             }
         }
         // Who goes takes the lock, too.
