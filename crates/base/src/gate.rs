@@ -83,6 +83,9 @@ pub struct Slot {
     computed_ns: AtomicU64,
     memory_bytes: AtomicU64,
     instance_age_ns: AtomicU64,
+    host_calls: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     pools: Arc<Pools>,
     _tenant: OwnedSemaphorePermit,
     _places: Taken,
@@ -104,6 +107,21 @@ impl Slot {
         self.memory_bytes.fetch_max(bytes, Ordering::Relaxed);
     }
 
+    /// A guest of the request called the host.
+    pub fn note_host_call(&self) {
+        self.host_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So much of the request's body was read.
+    pub(crate) fn note_in(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So much of the answer's body was taken.
+    pub(crate) fn note_out(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// What the request has cost so far.
     pub fn evidence(&self, admitted_at: Instant) -> Evidence {
         Evidence {
@@ -111,6 +129,9 @@ impl Slot {
             wall: admitted_at.elapsed(),
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
             instance_age: Duration::from_nanos(self.instance_age_ns.load(Ordering::Relaxed)),
+            host_calls: self.host_calls.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
         }
     }
 
@@ -231,6 +252,9 @@ impl Gate {
             computed_ns: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             instance_age_ns: AtomicU64::new(0),
+            host_calls: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
             pools: Arc::clone(&self.pools),
             _tenant: of_tenant,
             _places: places,
@@ -301,7 +325,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_tenant_waits_then_is_refused_and_recovers() {
         let gate = Gate::new(GateOptions { places: [10, 0] });
-        let routed = routed(TenantLimits { in_flight: 1, queue: 1, queue_wait: Duration::from_secs(1) });
+        let routed = routed(TenantLimits { in_flight: 1, queue: 1, ..TenantLimits::default() });
         let first = gate.admit(routed.clone(), input()).await.expect("the first has a place");
         let refused = gate.admit(routed.clone(), input()).await.expect_err("the second waits in vain");
         assert_eq!((refused.kind, refused.retry_after_s), (Kind::Overloaded, Some(1)));
@@ -312,7 +336,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_queue_is_bounded() {
         let gate = Arc::new(Gate::new(GateOptions { places: [10, 0] }));
-        let routed = routed(TenantLimits { in_flight: 1, queue: 1, queue_wait: Duration::from_secs(5) });
+        let routed =
+            routed(TenantLimits { in_flight: 1, queue: 1, queue_wait: Duration::from_secs(5), ..TenantLimits::default() });
         let first = gate.admit(routed.clone(), input()).await.expect("a place");
         let waiting = tokio::spawn({
             let (gate, routed) = (Arc::clone(&gate), routed.clone());

@@ -7,6 +7,7 @@
 //!
 //! This crate knows neither HTTP servers nor WebAssembly engines.
 
+mod account;
 mod body;
 mod call;
 mod counts;
@@ -24,6 +25,7 @@ mod tenant;
 #[cfg(any(test, feature = "test-support"))]
 pub mod tests_support;
 
+pub use account::{Account, Rate};
 pub use body::{Body, BodyError, BodyFault, limit_body};
 pub use call::{Call, Command, Deadline, Exit, Input, Output, Reply, Routed, Stdio, Step, Via};
 pub use counts::{Counted, Counts, Looked, Totals};
@@ -32,7 +34,7 @@ pub use evidence::{EVIDENCE, Evidence};
 pub use fields::{field_tokens, strip_hop_by_hop};
 pub use gate::{Gate, GateOptions, POOLS, Places, Slot, Taken};
 pub use id::{Digest, ModuleId, RequestId};
-pub use limits::{Limits, TenantLimits};
+pub use limits::{LimitRow, Limits, Quantity, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};
 pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
 pub use routes::{About, FileRoot, Found, Page, PageKind, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};

@@ -16,10 +16,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::Kind;
+use crate::{Evidence, Kind};
 
 /// From a lean guest's answer to the default wall limit, in seconds.
 const DURATION_BUCKETS_S: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+
+/// From a plugin's one page to the cap of the limit.
+const MEMORY_BUCKETS_BYTES: [f64; 8] =
+    [65_536.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0, 134_217_728.0, 536_870_912.0, 1_073_741_824.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModuleLabels {
@@ -71,6 +75,11 @@ pub struct Metrics {
     errors: Family<ErrorLabels, Counter>,
     cache_hits: Family<ModuleLabels, Counter>,
     cache_misses: Family<ModuleLabels, Counter>,
+    log_lines_dropped: Family<ModuleLabels, Counter>,
+    host_calls: Family<ModuleLabels, Counter>,
+    request_bytes: Family<ModuleLabels, Counter>,
+    response_bytes: Family<ModuleLabels, Counter>,
+    memory_bytes: Family<ModuleLabels, Histogram>,
     /// Calls in flight; set by who renders.
     pub in_flight: Gauge,
     /// Open connections.
@@ -100,6 +109,11 @@ impl Metrics {
             errors: Family::default(),
             cache_hits: Family::default(),
             cache_misses: Family::default(),
+            log_lines_dropped: Family::default(),
+            host_calls: Family::default(),
+            request_bytes: Family::default(),
+            response_bytes: Family::default(),
+            memory_bytes: Family::new_with_constructor(|| Histogram::new(MEMORY_BUCKETS_BYTES)),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             guests_moved: Counter::default(),
@@ -116,6 +130,16 @@ impl Metrics {
         registry.register("errors", "Failures by kind and who must act", metrics.errors.clone());
         registry.register("cache_hits", "Requests answered from the cache", metrics.cache_hits.clone());
         registry.register("cache_misses", "Requests the cache had no answer for", metrics.cache_misses.clone());
+        let dropped = "Lines of guests over their tenant's rate that did not get into the log";
+        registry.register("log_lines_dropped", dropped, metrics.log_lines_dropped.clone());
+        registry.register("host_calls", "Calls of guests to the host, of modules with evidence", metrics.host_calls.clone());
+        registry.register("request_bytes", "Bytes of bodies read, of modules with evidence", metrics.request_bytes.clone());
+        registry.register("response_bytes", "Bytes of answers' bodies, of modules with evidence", metrics.response_bytes.clone());
+        registry.register(
+            "guest_memory_bytes",
+            "A call's largest instance, of modules with evidence",
+            metrics.memory_bytes.clone(),
+        );
         registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
@@ -209,6 +233,20 @@ impl ModuleMetrics {
     /// Counts a failure that no answer carries.
     pub fn error(&self, error: &crate::Error) {
         self.all.error(error);
+    }
+
+    /// Counts a line that did not get into the log.
+    pub fn log_line_dropped(&self) {
+        self.all.log_lines_dropped.get_or_create(&self.labels).inc();
+    }
+
+    /// Counts what a call is shown to have cost, beside what is counted of every call.
+    pub(crate) fn shown(&self, evidence: &Evidence) {
+        self.all.host_calls.get_or_create(&self.labels).inc_by(evidence.host_calls);
+        self.all.request_bytes.get_or_create(&self.labels).inc_by(evidence.bytes_in);
+        self.all.response_bytes.get_or_create(&self.labels).inc_by(evidence.bytes_out);
+        // Numbers of bytes that a float has exactly.
+        self.all.memory_bytes.get_or_create(&self.labels).observe(evidence.memory_bytes as f64);
     }
 
     /// Counts a guest that was moved to a runner thread.

@@ -124,11 +124,11 @@ impl ModuleVersion {
     /// # Errors
     ///
     /// As the [`Handler`] says; [`Kind::Internal`] where it panicked.
-    pub async fn answer(&self, call: Call) -> Result<Reply, Error> {
+    pub async fn answer(&self, mut call: Call) -> Result<Reply, Error> {
         if !self.evidence {
             return self.answer_unshown(call).await;
         }
-        let shown = Shown::new(self, &call.root, call.deadline.admitted_at);
+        let shown = Shown::new(self, &mut call);
         match self.answer_unshown(call).await {
             Ok(Reply::Http(response)) => Ok(Reply::Http(shown.attach(response))),
             result => result,

@@ -143,7 +143,7 @@ impl Builder {
         }
         let threads = self.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
         let metrics = Metrics::new();
-        let pool = self.pool.unwrap_or_default();
+        let (pool, machine) = (self.pool.unwrap_or_default(), Machine::read());
         let runtime = Runtime::new(RuntimeOptions {
             interfaces: self.interfaces.clone(),
             egress,
@@ -151,7 +151,8 @@ impl Builder {
             page_scan: self.page_scan,
             tick: self.tick,
             runners: threads,
-            loaded_max: self.config.server.modules_loaded.unwrap_or_else(|| Machine::read().modules_loaded()),
+            free_memory_bytes: machine.free_memory_bytes(pool),
+            loaded_max: self.config.server.modules_loaded.unwrap_or_else(|| machine.modules_loaded()),
             data: data.clone(),
             metrics: Arc::clone(&metrics),
         })?;
@@ -160,7 +161,7 @@ impl Builder {
             gate: Arc::new(Gate::new(GateOptions { places: [0; POOLS] })),
             metrics,
         };
-        let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
+        let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data, &machine);
         control.apply(&self.config).await?;
         let server = &self.config.server;
         let cache = CacheOptions {

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use base::{
-    Counts, Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Page, PageKind, Route, RouteTable, Snapshot,
-    Target, Tenant, TenantLimits, Weighted,
+    Account, Counts, Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Page, PageKind, Route, RouteTable,
+    Snapshot, Target, Tenant, TenantLimits, Weighted,
 };
 use front::Road;
-use guest::{Artifact, BackendTable, Backends, Directory, Interface, Prepared, Runtime};
+use guest::{Artifact, BackendTable, Backends, Directory, Interface, Machine, Prepared, Runtime};
 use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules, Registered, Registration};
 
 use crate::config::{self, Config};
@@ -63,6 +63,9 @@ pub(crate) struct Control {
     backends: BTreeMap<String, Backends>,
     published: BTreeMap<Name, Published>,
     tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
+    /// Of all guests together.
+    memory: Arc<Account>,
+    tenant_memory_bytes: u64,
     /// The configuration in service, and modules that were loaded beside it.
     config: Option<Config>,
     loaded: Vec<config::Module>,
@@ -73,7 +76,14 @@ pub(crate) struct Control {
 
 impl Control {
     /// `stores` are opened first of all: they see to it that no other process has the data directory.
-    pub(crate) fn new(stores: Stores, runtime: Runtime, interfaces: Vec<Arc<dyn Interface>>, road: Road, data: PathBuf) -> Self {
+    pub(crate) fn new(
+        stores: Stores,
+        runtime: Runtime,
+        interfaces: Vec<Arc<dyn Interface>>,
+        road: Road,
+        data: PathBuf,
+        machine: &Machine,
+    ) -> Self {
         Self {
             runtime: Arc::new(runtime),
             interfaces,
@@ -84,6 +94,8 @@ impl Control {
             backends: BTreeMap::new(),
             published: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            memory: Arc::new(Account::new(machine.guest_memory_bytes(), None)),
+            tenant_memory_bytes: machine.tenant_memory_bytes(),
             config: None,
             loaded: Vec::new(),
             counts: BTreeMap::new(),
@@ -228,9 +240,10 @@ impl Control {
         let owners = config.modules.iter().chain(loaded).map(|module| (module.tenant.as_str(), TenantLimits::default()));
         let mut limits: BTreeMap<&str, TenantLimits> = owners.collect();
         limits.extend(named);
+        limits.values_mut().for_each(|limits| limits.memory_bytes = limits.memory_bytes.min(self.tenant_memory_bytes));
         let keep_or_make = |(name, limits): (&str, TenantLimits)| {
             let kept = self.tenants.get(name).filter(|tenant| tenant.limits == limits).cloned();
-            (Arc::from(name), kept.unwrap_or_else(|| Arc::new(Tenant::new(name, limits))))
+            (Arc::from(name), kept.unwrap_or_else(|| Arc::new(Tenant::within(name, limits, Some(Arc::clone(&self.memory))))))
         };
         limits.into_iter().map(keep_or_make).collect()
     }

@@ -21,7 +21,8 @@ fn numbers(field: &str) -> BTreeMap<String, u64> {
     };
     let numbers: BTreeMap<_, _> = field.split(',').map(one).collect();
     let names: Vec<_> = numbers.keys().map(String::as_str).collect();
-    assert_eq!(names, ["cpu_us", "instance_age_us", "memory_bytes", "wall_us"], "{field}");
+    let wanted = ["bytes_in", "bytes_out", "cpu_us", "host_calls", "instance_age_us", "memory_bytes", "wall_us"];
+    assert_eq!(names, wanted, "{field}");
     numbers
 }
 
@@ -35,6 +36,8 @@ fn an_answer_says_what_it_cost_and_how_old_its_instance_was() {
         let of = numbers(answer.header(FIELD).unwrap_or_else(|| panic!("no evidence: {answer:?}")));
         assert!(of["wall_us"] >= of["cpu_us"] && of["cpu_us"] > 0, "{of:?}");
         assert!(of["memory_bytes"] >= 64 << 10, "a page at least: {of:?}");
+        assert_eq!((of["bytes_in"], of["bytes_out"]), (0, answer.body.len() as u64), "{of:?}");
+        assert!((1..100).contains(&of["host_calls"]), "what it was asked for, and its answer: {of:?}");
         of["instance_age_us"]
     };
     assert_eq!(ask(), 0, "a new one");

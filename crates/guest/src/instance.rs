@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use base::Tenant;
 use tokio::sync::Semaphore;
-use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::{CallHook, Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
@@ -133,11 +134,24 @@ impl Equipment {
     }
 
     fn store(&self, active: &Active, serving: Serving, world: World) -> wasmtime::Result<Store<State>> {
-        let memory = MemoryLimit { serving: serving.clone(), left: active.memory_bytes };
+        let memory = MemoryLimit {
+            serving: serving.clone(),
+            left: active.memory_bytes,
+            free: active.core.free_memory_bytes,
+            charged: None,
+        };
         let mut store = Store::try_new(&self.engine, State { serving, memory, world })?;
         store.limiter(|state| &mut state.memory);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(at_epoch);
+        if active.module.evidence {
+            store.call_hook(|context, hook| {
+                if matches!(hook, CallHook::CallingHost) {
+                    context.data().active().note_host_call();
+                }
+                Ok(())
+            });
+        }
         Ok(store)
     }
 
@@ -196,10 +210,25 @@ fn at_epoch(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadl
     })
 }
 
-/// Bounds linear memory and tables of one instance together.
+/// Bounds linear memory and tables of one instance together, and those of all instances of a tenant.
 pub(crate) struct MemoryLimit {
     serving: Serving,
     left: u64,
+    /// What of it is not counted for the tenant.
+    free: u64,
+    charged: Option<Charged>,
+}
+
+/// Memory of an instance that its tenant has the less of, until this is dropped.
+struct Charged {
+    tenant: Arc<Tenant>,
+    bytes: u64,
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.tenant.memory.give(self.bytes);
+    }
 }
 
 impl MemoryLimit {
@@ -209,12 +238,24 @@ impl MemoryLimit {
     }
 
     fn take(&mut self, bytes: u64) -> bool {
-        let left = self.left.checked_sub(bytes);
         let active = self.serving.active();
+        let left = self.left.checked_sub(bytes).filter(|_| self.charge(bytes, &active.module.tenant));
         active.meter.note_memory_denied(left.is_none());
         self.left = left.unwrap_or(self.left);
         self.note(&active);
         left.is_some()
+    }
+
+    fn charge(&mut self, bytes: u64, tenant: &Arc<Tenant>) -> bool {
+        let counted = bytes.saturating_sub(self.free);
+        if counted > 0 {
+            if !tenant.memory.take(counted) {
+                return false;
+            }
+            self.charged.get_or_insert_with(|| Charged { tenant: Arc::clone(tenant), bytes: 0 }).bytes += counted;
+        }
+        self.free = self.free.saturating_sub(bytes);
+        true
     }
 }
 

@@ -21,6 +21,9 @@ use crate::state::Serving;
 /// Longer lines are cut.
 const LINE_BYTES_MAX: usize = 8 << 10;
 
+/// What a line has beside its text, about: time, tenant, module, request.
+const LINE_EXTRA_BYTES: u64 = 128;
+
 /// How much a guest may write in one call. Each byte may be a line, and lines are written out without looking at the clock.
 pub(crate) const WRITE_BYTES: usize = 4 << 10;
 
@@ -84,6 +87,29 @@ impl LogWriter {
     }
 
     fn emit(&mut self) {
+        if self.may_log() {
+            self.write_line();
+        }
+        self.line.clear();
+        self.cut = false;
+    }
+
+    /// Whether the tenant has not written too much lately. Says so now and then where it has.
+    fn may_log(&self) -> bool {
+        // Between two calls there is at most the rest of one line.
+        let Some(active) = self.serving.current_call() else { return true };
+        let (tenant, module) = (&active.module.tenant, &active.module);
+        let passes = tenant.log.lets(self.line.len() as u64 + LINE_EXTRA_BYTES);
+        if !passes {
+            module.metrics.log_line_dropped();
+        }
+        if let Some(dropped) = tenant.log.dropped_to_say() {
+            tracing::info!(tenant = %tenant.name, dropped, "a tenant's guests write more into the log than its rate: lines are dropped");
+        }
+        passes
+    }
+
+    fn write_line(&self) {
         let text = escape(&self.line);
         tracing::info!(
             target: "guest",
@@ -95,8 +121,6 @@ impl LogWriter {
             // Last, so that a line for people has the host's words before the guest's.
             message = format_args!("{text}{}", if self.cut { " [cut]" } else { "" }),
         );
-        self.line.clear();
-        self.cut = false;
     }
 }
 

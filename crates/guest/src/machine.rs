@@ -112,6 +112,22 @@ impl Machine {
         saturating_u32(self.memory_bytes / 8 / kept as u64).max(1)
     }
 
+    /// Memory that guests may have together, beyond what each has for nothing: so much is left for the rest.
+    pub fn guest_memory_bytes(&self) -> u64 {
+        self.memory_bytes / 4 * 3
+    }
+
+    /// The same for those of one tenant.
+    pub fn tenant_memory_bytes(&self) -> u64 {
+        self.memory_bytes / 2
+    }
+
+    /// What each guest of such a pool may have for nothing: all of them together a quarter of the memory. Most need no more, and what is
+    /// not touched is not there.
+    pub fn free_memory_bytes(&self, pool: PoolSize) -> u64 {
+        self.memory_bytes / 4 / u64::from(pool.guests.max(1))
+    }
+
     /// Modules whose code may be in memory at once.
     pub fn modules_loaded(&self) -> u32 {
         saturating_u32((self.mappings_of_code() / MAPPINGS_PER_MODULE).max(PLACES_MIN))

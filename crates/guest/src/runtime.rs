@@ -36,6 +36,8 @@ pub struct RuntimeOptions {
     pub tick: Duration,
     /// Runner threads.
     pub runners: usize,
+    /// Memory that each guest may have without its being counted for its tenant, in bytes.
+    pub free_memory_bytes: u64,
     /// How many modules may have their code in memory; of others it is loaded when they are called.
     pub loaded_max: u32,
     /// Where compiled code is kept; only this process may write there.
@@ -49,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) ticker: Ticker,
     pub(crate) runners: Runners,
     pub(crate) egress: egress::Egress,
+    /// What an instance has before its memory is counted for its tenant.
+    pub(crate) free_memory_bytes: u64,
     /// For files and directories that programs open.
     pub(crate) places: Arc<preview1::Places>,
     /// The same programs' turns to wait for a disk.
@@ -139,6 +143,7 @@ impl Runtime {
             ticker,
             runners: Runners::start(options.runners)?,
             egress: options.egress,
+            free_memory_bytes: options.free_memory_bytes,
             places: preview1::Places::new(),
             tenants: Tenants::default(),
         });

@@ -94,6 +94,13 @@ impl Active {
         }
     }
 
+    /// The guest called the host.
+    pub(crate) fn note_host_call(&self) {
+        if let Some(root) = &self.root {
+            root.note_host_call();
+        }
+    }
+
     /// So much of its memory limit is left to the call's instance.
     pub(crate) fn note_memory(&self, left: u64) {
         if let Some(root) = &self.root {
@@ -136,6 +143,11 @@ impl Serving {
     /// Between two calls, when no guest runs.
     pub(crate) fn active(&self) -> Arc<Active> {
         self.current().clone().expect("a guest runs for a call")
+    }
+
+    /// The call, if there is one.
+    pub(crate) fn current_call(&self) -> Option<Arc<Active>> {
+        self.current().clone()
     }
 
     /// The call's id; none between two calls, and where there may be several.

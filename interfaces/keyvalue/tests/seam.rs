@@ -47,6 +47,7 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
         pool: PoolSize::of(128),
         page_scan: true,
         tick: guest::TICK,
+        free_memory_bytes: 1 << 20,
         runners: 1,
         loaded_max: 64,
         data: data.to_owned(),

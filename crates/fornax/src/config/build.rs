@@ -40,6 +40,9 @@ const ENV_ENTRY_BYTES_MAX: usize = 4 << 10;
 /// Whatever stops us has lost its patience long before.
 const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// What a disk takes while it does other things, too.
+const LOG_RATE_MAX: u64 = 64 << 20;
+
 /// What one process may keep of answers: the size is memory, and a look at the oldest of a million takes no longer than of a
 /// thousand.
 const CACHE_BYTES_MAX: u64 = 16 << 30;
@@ -281,6 +284,8 @@ impl Build<'_> {
                 queue_wait: self
                     .duration(raw.queue_wait.as_ref(), "queue_wait", Duration::ZERO..=Limits::CAPS.wall)?
                     .unwrap_or(default.queue_wait),
+                memory_bytes: self.size(raw.memory.as_ref(), "memory", 1..=u64::MAX, default.memory_bytes)?,
+                log_bytes_a_second: self.size(raw.log_rate.as_ref(), "log_rate", 1..=LOG_RATE_MAX, default.log_bytes_a_second)?,
             };
             Ok((self.key(name)?, limits))
         };

@@ -257,4 +257,6 @@ pub(super) struct Tenant {
     pub(super) in_flight: Option<Spanned<i64>>,
     pub(super) queue: Option<Spanned<i64>>,
     pub(super) queue_wait: Option<Spanned<Value>>,
+    pub(super) memory: Option<Spanned<Value>>,
+    pub(super) log_rate: Option<Spanned<Value>>,
 }

@@ -84,7 +84,13 @@ fn the_example_has_every_key() {
     let tls = config.server.tls.as_ref().expect("two files");
     assert_eq!((&tls.cert, &tls.key), (&root.join("cert.pem"), &root.join("key.pem")));
     assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
-    let quotas = TenantLimits { in_flight: 64, queue: 128, queue_wait: Duration::from_millis(500) };
+    let quotas = TenantLimits {
+        in_flight: 64,
+        queue: 128,
+        queue_wait: Duration::from_millis(500),
+        memory_bytes: 4 << 30,
+        log_bytes_a_second: 16 << 10,
+    };
     assert_eq!(config.tenants, BTreeMap::from([(text("acme"), quotas)]));
 
     let [cart, next] = config.modules.as_slice() else { panic!("two modules") };

@@ -153,7 +153,7 @@ impl Server {
 #[test]
 fn an_answer_is_given_again_without_a_call() {
     let guest = Guest::with_fields(&[("etag", "\"a\""), ("x-a", "1"), ("connection", "x-b"), ("x-b", "2")]);
-    let limits = TenantLimits { in_flight: 1, queue: 0, queue_wait: Duration::ZERO };
+    let limits = TenantLimits { in_flight: 1, queue: 0, queue_wait: Duration::ZERO, ..TenantLimits::default() };
     let server = Server::with(&guest, limits, Limits::default(), CACHE);
     let mut client = server.client();
     let first = client.get("/a?b=c");

@@ -81,6 +81,7 @@ impl Host {
             pool: PoolSize::of(64),
             page_scan: true,
             tick: guest::TICK,
+            free_memory_bytes: 1 << 20,
             runners: 1,
             loaded_max: 64,
             data: data.path().to_owned(),
