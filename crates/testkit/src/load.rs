@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -68,6 +68,7 @@ pub fn each_at_once(address: SocketAddr, paths: &[impl AsRef<str> + Sync]) -> Ve
 #[derive(Debug)]
 pub struct Neighbour {
     stop: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Vec<Duration>>>,
 }
 
@@ -85,17 +86,29 @@ impl Neighbour {
         for _ in 0..2 {
             assert_eq!(kept.get(path).status, 200, "the neighbour before anything has happened");
         }
-        let (stopped, path) = (Arc::clone(&stop), path.to_owned());
+        let asked = Arc::<AtomicUsize>::default();
+        let (stopped, count, path) = (Arc::clone(&stop), Arc::clone(&asked), path.to_owned());
         let thread = thread::spawn(move || {
             let mut times = Vec::new();
             while !stopped.load(Relaxed) {
                 times.push(probe(|| kept.try_request("GET", &path, &[], Body::None)));
                 times.push(probe(|| Client::try_connect(address)?.try_request("GET", &path, &[], Body::None)));
+                count.store(times.len(), Relaxed);
                 thread::sleep(PROBE_EVERY);
             }
             times
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, asked, thread: Some(thread) }
+    }
+
+    /// How often it was answered so far.
+    ///
+    /// # Panics
+    ///
+    /// If it asks no more: an answer was not 200.
+    pub fn asked(&self) -> usize {
+        assert!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "the neighbour was not answered well");
+        self.asked.load(Relaxed)
     }
 
     /// Stops, and says how long each answer took.

@@ -28,6 +28,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// As long as it fails, it is said this often.
 const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a thread for what blocks waits for more of it: what a burst needed is given back soon.
+const BLOCKING_KEPT: Duration = Duration::from_secs(2);
+
 /// Tasks polled between two looks at the sockets. A poll may be a whole tick of a guest, so the default of 61 would keep a new
 /// request waiting behind 61 of them; but few make the crowds small in which answers leave, and each look is a system call.
 const EVENT_INTERVAL: u32 = 31;
@@ -121,7 +124,8 @@ impl Http {
 }
 
 fn start_thread(name: String) -> io::Result<(Handle, oneshot::Sender<()>)> {
-    let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().event_interval(EVENT_INTERVAL).thread_keep_alive(BLOCKING_KEPT).build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     thread::Builder::new().name(name).spawn(move || {

@@ -9,6 +9,8 @@ use std::time::Duration;
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("loop") => attack::spin(),
+        Some("bulk") => attack::bulk(),
+        Some("log") => while std::io::stderr().write_all(b"one line of many\n").is_ok() {},
         Some("memory-bomb") => attack::take_memory(),
         Some("trap") => attack::trap(),
         Some("recursion") => println!("{}", attack::descend(1)),

@@ -16,6 +16,12 @@ impl wasip3::exports::cli::run::Guest for Command {
     async fn run() -> Result<(), ()> {
         match environment::get_arguments().get(1).map(String::as_str) {
             Some("loop") => attack::spin(),
+            Some("bulk") => attack::bulk(),
+            Some("log") => {
+                let (mut errors, reader) = wit_stream::new();
+                let _told = stderr::write_via_stream(reader);
+                while errors.write_all(b"one line of many\n".to_vec()).await.is_empty() {}
+            }
             Some("memory-bomb") => attack::take_memory(),
             Some("trap") => attack::trap(),
             Some("recursion") => {

@@ -55,3 +55,14 @@ pub fn descend(depth: u64) -> u64 {
     }
     descend(depth + 1).wrapping_mul(3) ^ black_box(depth)
 }
+
+/// Fills and copies much memory at once, without end: no operation is interrupted within itself.
+pub fn bulk() -> ! {
+    const BYTES: usize = 32 << 20;
+    let mut memory = vec![0u8; BYTES];
+    loop {
+        memory.fill(black_box(0xa5));
+        memory.copy_within(..BYTES / 2, BYTES / 2);
+        black_box(&mut memory);
+    }
+}
