@@ -11,6 +11,7 @@ use wasmtime::{CallHook, Engine, ResourceLimiter, Store, StoreContextMut, Update
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
+use crate::descriptors::Open;
 use crate::ignis::Outside;
 use crate::interface::Granted;
 use crate::logs::LogStream;
@@ -116,6 +117,7 @@ impl Equipment {
             wasi: self.eager_wasi(active, &serving, program)?,
             http,
             outbound: Outbound::new(active, &serving, self.policy.clone()),
+            open: Open::default(),
             sessions: self.interfaces.iter().map(|(interface, grant)| (interface.slot(), interface.open(grant))).collect(),
         };
         let mut store = self.store(active, serving, World::Component(world))?;
@@ -192,7 +194,8 @@ impl Equipment {
 
 fn wasi_builder() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.max_random_size(RANDOM_BYTES_MAX);
+    // A socket that may go nowhere is a descriptor of the process all the same.
+    wasi.max_random_size(RANDOM_BYTES_MAX).allow_tcp(false).allow_udp(false);
     wasi
 }
 

@@ -13,6 +13,7 @@ mod artifact;
 mod chain;
 mod code;
 mod codec;
+mod descriptors;
 mod engine;
 mod entry;
 mod execution;

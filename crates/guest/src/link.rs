@@ -10,7 +10,7 @@ use crate::engine::EngineKind;
 use crate::interface::{Grant, Granted, Interface, Shape};
 use crate::runtime::Module;
 use crate::state::State;
-use crate::{ignis, plugin, preview1};
+use crate::{descriptors, ignis, plugin, preview1};
 
 /// Packages `guest` itself links.
 const SHIPPED: [&str; 7] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:io", "wasi:random", "wasi:sockets"];
@@ -99,11 +99,12 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<State, Table>(&mut linker, table)?;
     wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<State, Table>(&mut linker, table)?;
     wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<State, Table>(&mut linker, table)?;
-    linker.allow_shadowing(false);
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
+    descriptors::add_to_linker(&mut linker, concurrent)?;
+    linker.allow_shadowing(false);
     Ok(linker)
 }
 

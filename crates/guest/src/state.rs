@@ -15,6 +15,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::descriptors::Open;
 use crate::ignis::Outside;
 use crate::instance::{Equipment, MemoryLimit};
 use crate::interface::{Session, Slot};
@@ -187,6 +188,7 @@ pub(crate) struct ComponentWorld {
     pub(crate) wasi: Option<WasiCtx>,
     pub(crate) http: WasiHttpCtx,
     pub(crate) outbound: Outbound,
+    pub(crate) open: Open,
     pub(crate) sessions: Vec<(Slot, Session)>,
 }
 

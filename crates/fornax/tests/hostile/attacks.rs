@@ -403,6 +403,10 @@ fn of_programs(silent: SocketAddr) -> Vec<Attack> {
     // Standard input, output and error, and the directory itself; the number is `EMFILE` of preview 1.
     let opened = End::Answered("60 open, then 33\n");
     attacks.push(Attack::new(2, "descriptors", "hostile-run-descriptors", &directory, opened));
+    for (column, guest) in [(4, "hostile-cli"), (5, "hostile-cli3")] {
+        let given = format!("{directory}\nargs = [\"descriptors\"]");
+        attacks.push(Attack::new(column, "descriptors", guest, &given, End::Answered("64 open\n")));
+    }
     for (column, guest) in PROGRAMS {
         let attack = |what: &'static str, codec: &str, end| {
             let args = if guest.contains("{}") { String::new() } else { format!("args = [{what:?}]") };

@@ -46,7 +46,7 @@ use crate::program::Program;
 use crate::state::{Active, Serving, State};
 
 pub(crate) use crate::preview1::functions::define;
-pub(crate) use crate::preview1::table::{Places, Preopen, open_granted};
+pub(crate) use crate::preview1::table::{Place, Places, Preopen, open_granted};
 pub(crate) use crate::preview1::work::Tenants;
 
 /// The module programs import.

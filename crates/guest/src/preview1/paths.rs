@@ -144,7 +144,7 @@ pub(super) async fn open(
     let (mut memory, state) = reach(caller)?;
     let path = read_path(&memory, path, len)?;
     memory.bytes(to, 4)?;
-    let place = state.active().core.places.take()?;
+    let place = state.active().core.places.take().ok_or(Errno::Nfile)?;
     let table = &mut state.core().preview1.table;
     table.demand_room()?;
     let handle = Arc::clone(&table.directory(fd, request.needed())?.handle);

@@ -102,8 +102,8 @@ pub(super) async fn readdir(
 impl Listing {
     fn open(directory: &HostFile, places: &Arc<Places>) -> io::Result<Result<Self, Failure>> {
         let place = match places.take() {
-            Ok(place) => place,
-            Err(full) => return Ok(Err(full)),
+            Some(place) => place,
+            None => return Ok(Err(Errno::Nfile.into())),
         };
         let inode = FileStat::of_file(directory)?.inode();
         Ok(Ok(Self { stream: Dir::read_from(directory)?, _place: place, inode, next: 0, ahead: None }))

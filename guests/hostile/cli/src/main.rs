@@ -10,6 +10,13 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("loop") => attack::spin(),
         Some("bulk") => attack::bulk(),
+        Some("descriptors") => {
+            let mut open = Vec::new();
+            while let Ok(file) = std::fs::File::open("/data") {
+                open.push(file);
+            }
+            println!("{} open", open.len());
+        }
         Some("log") => while std::io::stderr().write_all(b"one line of many\n").is_ok() {},
         Some("memory-bomb") => attack::take_memory(),
         Some("trap") => attack::trap(),

@@ -3,6 +3,8 @@
 
 use wasip3::cli::{environment, stderr, stdout};
 use wasip3::clocks::monotonic_clock;
+use wasip3::filesystem::preopens::get_directories;
+use wasip3::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 use wasip3::wit_stream;
 
 /// An hour, in nanoseconds.
@@ -17,6 +19,15 @@ impl wasip3::exports::cli::run::Guest for Command {
         match environment::get_arguments().get(1).map(String::as_str) {
             Some("loop") => attack::spin(),
             Some("bulk") => attack::bulk(),
+            Some("descriptors") => {
+                let (directory, _) = get_directories().pop().ok_or(())?;
+                let mut open = Vec::new();
+                let read = DescriptorFlags::READ;
+                while let Ok(file) = directory.open_at(PathFlags::empty(), ".".into(), OpenFlags::empty(), read).await {
+                    open.push(file);
+                }
+                print(format!("{} open\n", open.len())).await;
+            }
             Some("log") => {
                 let (mut errors, reader) = wit_stream::new();
                 let _told = stderr::write_via_stream(reader);

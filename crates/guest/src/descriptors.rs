@@ -1,0 +1,116 @@
+//! Files and directories that components open, counted.
+//!
+//! wasmtime bounds a component's resources of all kinds together, but each file is one of the process's descriptors, which are fewer.
+//! So the one function that opens files is replaced, in both generations, by one that asks first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::{Accessor, Linker, Resource, ResourceType};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::filesystem::types as p2;
+use wasmtime_wasi::p3::bindings::filesystem::types as p3;
+
+use crate::preview1::{Place, Places};
+use crate::state::State;
+
+/// Files and directories that a component may have open, beside what it was granted: as programs.
+const OPEN_MAX: usize = 64;
+
+const TYPES_02: &str = "wasi:filesystem/types@0.2.12";
+const TYPES_03: &str = "wasi:filesystem/types@0.3.0";
+const OPEN_AT: &str = "[method]descriptor.open-at";
+const DESCRIPTOR: &str = "descriptor";
+
+/// What a component has open.
+#[derive(Default)]
+pub(crate) struct Open {
+    /// By their numbers in its table.
+    places: HashMap<u32, Place>,
+    /// Being opened.
+    pending: usize,
+}
+
+impl Open {
+    /// The permission to open one more, if there is one.
+    fn take(&mut self, places: &Arc<Places>) -> Option<Place> {
+        if self.places.len() + self.pending >= OPEN_MAX {
+            return None;
+        }
+        let place = places.take()?;
+        self.pending += 1;
+        Some(place)
+    }
+
+    fn opened(&mut self, descriptor: Option<&Resource<Descriptor>>, place: Place) {
+        self.pending -= 1;
+        if let Some(descriptor) = descriptor {
+            self.places.insert(descriptor.rep(), place);
+        }
+    }
+}
+
+/// Replaces what opens and closes files by what counts them. Shadowing must be allowed.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrent: bool) -> Result<()> {
+    let mut types = linker.instance(TYPES_02)?;
+    types.resource(DESCRIPTOR, ResourceType::host::<Descriptor>(), close)?;
+    types.func_wrap_async(OPEN_AT, |store, params| Box::new(open_02(store, params)))?;
+    if concurrent {
+        let mut types = linker.instance(TYPES_03)?;
+        types.resource(DESCRIPTOR, ResourceType::host::<Descriptor>(), close)?;
+        types.func_wrap_concurrent(OPEN_AT, |accessor, params| Box::pin(open_03(accessor, params)))?;
+    }
+    Ok(())
+}
+
+fn close(mut store: StoreContextMut<'_, State>, number: u32) -> Result<()> {
+    store.data_mut().component().open.places.remove(&number);
+    store.data_mut().filesystem().table.delete(Resource::<Descriptor>::new_own(number))?;
+    Ok(())
+}
+
+fn take(state: &mut State) -> Option<Place> {
+    let places = Arc::clone(&state.active().core.places);
+    state.component().open.take(&places)
+}
+
+type Params02 = (Resource<Descriptor>, p2::PathFlags, String, p2::OpenFlags, p2::DescriptorFlags);
+
+async fn open_02(
+    mut store: StoreContextMut<'_, State>,
+    (directory, path_flags, path, open_flags, flags): Params02,
+) -> Result<(Result<Resource<Descriptor>, p2::ErrorCode>,)> {
+    let Some(place) = take(store.data_mut()) else { return Ok((Err(p2::ErrorCode::Quota),)) };
+    let mut filesystem = store.data_mut().filesystem();
+    let opened = p2::HostDescriptor::open_at(&mut filesystem, directory, path_flags, path, open_flags, flags).await;
+    store.data_mut().component().open.opened(opened.as_ref().ok(), place);
+    match opened {
+        Ok(descriptor) => Ok((Ok(descriptor),)),
+        Err(error) => Ok((Err(error.downcast()?),)),
+    }
+}
+
+type Params03 = (Resource<Descriptor>, p3::PathFlags, String, p3::OpenFlags, p3::DescriptorFlags);
+
+async fn open_03(
+    accessor: &Accessor<State>,
+    (directory, path_flags, path, open_flags, flags): Params03,
+) -> Result<(Result<Resource<Descriptor>, p3::ErrorCode>,)> {
+    let Some(place) = accessor.with(|mut store| take(store.get())) else { return Ok((Err(p3::ErrorCode::Quota),)) };
+    let filesystem = accessor.with_getter::<WasiFilesystem>(State::filesystem);
+    let opened = <WasiFilesystem as p3::HostDescriptorWithStore<State>>::open_at(
+        &filesystem,
+        directory,
+        path_flags,
+        path,
+        open_flags,
+        flags,
+    )
+    .await;
+    accessor.with(|mut store| store.get().component().open.opened(opened.as_ref().ok(), place));
+    match opened {
+        Ok(descriptor) => Ok((Ok(descriptor),)),
+        Err(error) => Ok((Err(error.downcast()?),)),
+    }
+}
