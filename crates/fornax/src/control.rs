@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
+use base::journal::Journal;
 use base::{
     Counts, Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Page, PageKind, Route, RouteTable, Snapshot,
     Target, Tenant, TenantLimits, Weighted,
@@ -69,6 +70,8 @@ pub(crate) struct Control {
     /// Of tenants with a page that shows them.
     counts: BTreeMap<Arc<str>, Arc<Counts>>,
     generation: u64,
+    /// Where a process that may be replaced says which modules have calls in flight.
+    journal: Option<Arc<Journal>>,
 }
 
 impl Control {
@@ -88,6 +91,20 @@ impl Control {
             loaded: Vec::new(),
             counts: BTreeMap::new(),
             generation: 0,
+            journal: None,
+        }
+    }
+
+    /// The calls of its modules are written down from now on.
+    pub(crate) fn watch(&mut self, journal: Option<Arc<Journal>>) {
+        self.journal = journal;
+    }
+
+    /// Modules that were quarantined are called again.
+    pub(crate) fn forgive(&self) {
+        if let Some(journal) = &self.journal {
+            journal.forgive();
+            self.road.metrics.modules_quarantined.set(0);
         }
     }
 
@@ -268,6 +285,7 @@ impl Control {
         let prepared = on_all_processors(read, prepare).await?;
         let registered = self.register(&prepared)?;
         for ((module, digest, prepared), registered) in prepared.into_iter().zip(registered) {
+            let watch = |journal: &Arc<Journal>| journal.module(&module.tenant, &module.name);
             let version = ModuleVersion {
                 id: registered.id,
                 name: module.name.as_str().into(),
@@ -281,6 +299,7 @@ impl Control {
                 handler: prepared.handler,
                 metrics: self.road.metrics.module(&module.tenant, &module.name),
                 evidence: module.evidence,
+                watched: self.journal.as_ref().map(watch).transpose()?,
             };
             let next = Published { backends: bound(&module, backends), from: module, version: Arc::new(version) };
             published.insert(name_of(&next.from), next);
@@ -487,6 +506,8 @@ fn chain_version(
         handler,
         metrics,
         evidence,
+        // Its steps are.
+        watched: None,
     }))
 }
 

@@ -76,6 +76,7 @@ impl Server {
             _ => None,
         };
         control.apply(config).await?;
+        control.forgive();
         if let Some((shown, read)) = tls {
             shown.replace(&read);
         }

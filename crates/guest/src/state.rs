@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use base::journal::InFlight;
 use base::{Call, Deadline, Input, ModuleVersion, RequestId, Slot as TenantSlot, Taken};
 use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
@@ -38,6 +39,7 @@ pub(crate) struct Active {
     root: Option<Arc<TenantSlot>>,
     settled: AtomicBool,
     _places: Taken,
+    _in_flight: Option<InFlight>,
 }
 
 impl Active {
@@ -54,6 +56,7 @@ impl Active {
             root: Some(call.root),
             settled: AtomicBool::new(false),
             _places: call.places,
+            _in_flight: call.in_flight,
         };
         (Arc::new(active), call.input)
     }
@@ -78,6 +81,7 @@ impl Active {
             root: None,
             settled: AtomicBool::new(false),
             _places: Taken::default(),
+            _in_flight: None,
         })
     }
 

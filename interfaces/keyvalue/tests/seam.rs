@@ -92,6 +92,7 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         places: prepared.places,
         handler: prepared.handler,
         metrics: Metrics::new().module(tenant, guest),
+        watched: None,
         evidence: false,
     };
     Counter { gate: Gate::new(GateOptions { places: [128, 128] }), version: Arc::new(version) }

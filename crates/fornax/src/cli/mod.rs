@@ -5,8 +5,13 @@
 
 mod chain;
 mod doctor;
+mod link;
 mod logging;
+mod orders;
 mod run;
+mod serve;
+mod supervisor;
+mod suspects;
 mod watch;
 
 use std::io::Write as _;
@@ -22,6 +27,9 @@ use clap::{Args, Parser, Subcommand};
 struct Cli {
     #[command(flatten)]
     global: Global,
+    /// For `serve` alone, which starts itself again with it
+    #[arg(long, hide = true)]
+    worker: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,6 +56,8 @@ struct Global {
 enum Command {
     /// Serve an artifact, a folder of them, or the app a configuration describes, in the foreground; or run a program once
     Run(Box<run::RunArgs>),
+    /// Serve the same for months: a process that keeps the sockets open, and one that serves and is replaced should it die
+    Serve(Box<serve::ServeArgs>),
     /// Say what this machine carries: how many calls at once, what bounds that, and what to do about it
     Doctor,
 }
@@ -58,6 +68,8 @@ pub fn main() -> ExitCode {
     let logging = logging::start(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(*args, &cli.global, &logging),
+        Command::Serve(args) if cli.worker => serve::work(*args, &cli.global, &logging),
+        Command::Serve(args) => serve::serve(*args, &cli.global, &logging),
         Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {

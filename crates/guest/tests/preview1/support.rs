@@ -132,6 +132,7 @@ impl Host {
             places: prepared.places,
             handler: prepared.handler,
             metrics: Metrics::new().module("tenant", name),
+            watched: None,
             evidence: false,
         }))
     }
