@@ -1,0 +1,389 @@
+//! `fornax serve`: workers that die are replaced, and whoever waits is answered; a module that kills them is found out.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use testkit::{App, Body, Client, DEADLINE, Finished, Fornax, guest, note, run_to_end, wait_until};
+
+const FORNAX: &str = env!("CARGO_BIN_EXE_fornax");
+
+/// Until a successor answers.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What happens at once on a busy machine.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+const HELLO: &str = "Hello from Fornax!\n";
+
+/// Modules that sleep, each at the path of its name, and one that answers at once.
+fn app(sleepers: &[&str]) -> App {
+    let app = App::new().server("metrics = \"/metrics\"").module("hello", "hello-wasip2", "").route("/hello", "hello", "");
+    sleepers.iter().fold(app, |app, name| app.module(name, "slow", "").route(&format!("/{name}"), name, ""))
+}
+
+fn metric(server: &Fornax, name: &str) -> u64 {
+    let text = server.client().get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+/// A call that is being served when this returns, and takes longer than any test.
+fn begin(server: &Fornax, path: &str) -> Client {
+    let before = metric(server, "fornax_in_flight");
+    let mut client = server.client();
+    client.send(format!("GET {path}?ms=30000 HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).expect("a request is taken");
+    wait_until("the call is in flight", DEADLINE, || metric(server, "fornax_in_flight") > before);
+    client
+}
+
+/// Ends the worker. Signals for faults that did not happen are sent until it takes them for real.
+fn kill(server: &Fornax, signal: Signal) {
+    let worker = server.worker();
+    wait_until("the worker is replaced", DEADLINE, || {
+        if server.worker() == worker {
+            server.signal_worker(worker, signal);
+        }
+        server.worker() != worker
+    });
+}
+
+fn count(server: &Fornax, part: &str) -> usize {
+    server.log().iter().filter(|line| line.contains(part)).count()
+}
+
+/// Says that it is over when it is dropped, also by a test that fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Connects again and again, for as long as `meanwhile` takes. Returns how often, and how often that was refused.
+fn connecting(server: &Fornax, meanwhile: impl FnOnce()) -> (usize, usize) {
+    let (stop, tried, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let over = Over(&stop);
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                tried.fetch_add(1, Relaxed);
+                if Client::try_connect(server.addr()).is_err() {
+                    refused.fetch_add(1, Relaxed);
+                }
+                thread::yield_now();
+            }
+        });
+        meanwhile();
+        drop(over);
+    });
+    (tried.into_inner(), refused.into_inner())
+}
+
+#[test]
+fn whoever_waits_is_answered_by_the_next_worker() {
+    let _alone = testkit::alone();
+    let app = app(&["slow"]);
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    let mut times = Vec::new();
+    let (tried, refused) = connecting(&server, || {
+        for signal in [Signal::KILL, Signal::ABORT, Signal::SEGV] {
+            let mut lost = begin(&server, "/slow");
+            // Stopped, it takes no connection any more: these wait.
+            let worker = server.worker();
+            server.signal_worker(worker, Signal::STOP);
+            let mut waiting: Vec<_> = (0..20).map(|_| server.client()).collect();
+            for client in &mut waiting {
+                client.send(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n").expect("the kernel takes it");
+            }
+            server.signal_worker(worker, signal);
+            server.signal_worker(worker, Signal::CONT);
+            let killed = Instant::now();
+            kill_if_alive(&server, worker, signal);
+            for client in &mut waiting {
+                // One that a worker had accepted as it died is lost with it.
+                match client.read_response("GET") {
+                    Ok(response) => assert_eq!((response.status, response.text().as_str()), (200, HELLO)),
+                    Err(error) => assert_ne!(signal, Signal::KILL, "{error}"),
+                }
+            }
+            times.push(killed.elapsed());
+            assert_eq!(lost.read_to_end().unwrap_or_default(), b"", "nobody answers for a worker that died");
+        }
+    });
+    note(&format!("answered {times:?} after the worker's end; {tried} connections meanwhile, {refused} of them refused"));
+    assert_eq!(refused, 0, "of {tried}");
+    assert!(tried > 20, "{tried}");
+    assert!(times.iter().all(|took| *took < REPLACED_WITHIN), "{times:?}");
+    for signal in ["SIGKILL", "SIGABRT", "SIGSEGV"] {
+        let line = server.wait_for_log(|line| line.contains(&format!("was ended by {signal}")), DEADLINE);
+        assert!(line.contains("default/slow in flight") && line.contains("takes its place"), "{line}");
+    }
+    assert!(server.log().last().is_some_and(|line| line.contains(&server.worker().to_string())), "the new worker is named");
+    assert_eq!(count(&server, "listening on"), 1);
+    assert_eq!(count(&server, "takes its place"), 3);
+    assert_eq!(metric(&server, "fornax_worker_restarts_total"), 3);
+}
+
+/// A signal for a fault may have to be said twice: the first takes the handler away that looks at faults of guests.
+fn kill_if_alive(server: &Fornax, worker: u32, signal: Signal) {
+    wait_until("the worker is replaced", DEADLINE, || {
+        let is_there = server.worker() == worker;
+        if is_there && signal == Signal::SEGV {
+            server.signal_worker(worker, signal);
+        }
+        !is_there
+    });
+}
+
+#[test]
+fn a_module_that_kills_three_workers_is_quarantined_until_a_reload() {
+    let app = app(&["bad"]);
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    for _ in 0..3 {
+        assert_eq!(server.client().get("/bad?ms=1").status, 200, "not yet");
+        let _lost = begin(&server, "/bad");
+        kill(&server, Signal::KILL);
+    }
+    let refused = server.client().get("/bad");
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().starts_with("{\"type\":\"quarantined\","), "{}", refused.text());
+    for _ in 0..20 {
+        assert_eq!(server.client().get("/hello").text(), HELLO);
+    }
+    assert_eq!(count(&server, "default/bad is quarantined"), 1);
+    assert_eq!(metric(&server, "fornax_modules_quarantined"), 1);
+    assert_eq!(metric(&server, "fornax_worker_restarts_total"), 3);
+
+    // It stays so for the next worker, whoever ended this one.
+    kill(&server, Signal::KILL);
+    assert_eq!(server.client().get("/bad").status, 503);
+
+    // What is wrong changes nothing.
+    let good = app.text();
+    app.file("fornax.toml", b"[[route");
+    server.hang_up();
+    server.wait_for_log(|line| line.contains("not reloaded; what was in service stays"), DEADLINE);
+    assert_eq!(server.client().get("/bad").status, 503);
+
+    app.file("fornax.toml", good.as_bytes());
+    server.hang_up();
+    wait_until("it is called again", DEADLINE, || server.client().get("/bad?ms=1").status == 200);
+    assert_eq!(metric(&server, "fornax_modules_quarantined"), 0);
+    assert_eq!(metric(&server, "fornax_worker_restarts_total"), 4);
+
+    // It begins anew.
+    for _ in 0..2 {
+        let _lost = begin(&server, "/bad");
+        kill(&server, Signal::KILL);
+    }
+    assert_eq!(server.client().get("/bad?ms=1").status, 200);
+}
+
+#[test]
+fn who_was_beside_it_every_time_is_not_quarantined() {
+    let app = app(&["bad", "good"]);
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    for _ in 0..2 {
+        let _lost = (begin(&server, "/bad"), begin(&server, "/good"));
+        kill(&server, Signal::KILL);
+    }
+    // Now their calls run one at a time.
+    let _lost = begin(&server, "/bad");
+    let refused = server.client().get("/good?ms=1");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert!(refused.text().starts_with("{\"type\":\"overloaded\","), "{}", refused.text());
+    assert_eq!(server.client().get("/hello").text(), HELLO, "others are not held up");
+    let _waits = begin(&server, "/good");
+    kill(&server, Signal::KILL);
+    assert_eq!((server.client().get("/bad").status, server.client().get("/good?ms=1").status), (503, 200));
+    assert_eq!(metric(&server, "fornax_modules_quarantined"), 1);
+}
+
+#[test]
+fn who_has_ended_before_the_death_is_not_suspected() {
+    let app = app(&["bad", "good"]);
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    for _ in 0..3 {
+        let _lost = begin(&server, "/bad");
+        // At the first death it may count as being in flight, since that it is not was known only soon after. At the second not.
+        assert_eq!(server.client().get("/good?ms=1").status, 200);
+        kill(&server, Signal::KILL);
+    }
+    assert_eq!((server.client().get("/bad").status, server.client().get("/good?ms=1").status), (503, 200));
+}
+
+#[test]
+fn no_worker_outlives_its_supervisor() {
+    let app = app(&["slow"]);
+    let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+    let (worker, address) = (server.worker(), server.addr());
+    let _in_flight = begin(&server, "/slow");
+    server.kill();
+    wait_until("the worker is gone", DEADLINE, || !is_running(worker));
+    wait_until("nobody listens", DEADLINE, || {
+        Client::try_connect(address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    });
+}
+
+/// Whether a process is there and no zombie.
+fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn the_first_signal_ends_in_order_and_the_second_now() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let app = app(&["slow"]);
+        let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+        let mut client = server.client();
+        client.send(b"GET /slow?ms=800 HTTP/1.1\r\nhost: test\r\n\r\n").expect("a request is taken");
+        wait_until("the call is in flight", DEADLINE, || metric(&server, "fornax_in_flight") > 0);
+        // As a terminal and a service manager do, both get it.
+        server.signal_worker(server.worker(), signal);
+        server.signal(signal);
+        wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
+        assert_eq!(client.read_response("GET").expect("what fits is finished").text(), "slept\n");
+        assert_eq!(server.wait().code(), Some(0));
+        assert_eq!(count(&server, "takes its place"), 0);
+    }
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let app = app(&["slow"]);
+        let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+        let worker = server.worker();
+        let mut client = begin(&server, "/slow");
+        server.signal(signal);
+        wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
+        let second = Instant::now();
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(code));
+        assert!(second.elapsed() < AT_ONCE, "{:?}", second.elapsed());
+        assert!(!is_running(worker));
+        assert_eq!(client.read_to_end().unwrap_or_default(), b"");
+    }
+}
+
+#[test]
+fn a_worker_that_dies_while_it_drains_has_no_successor() {
+    let app = app(&["slow"]);
+    let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+    let _in_flight = begin(&server, "/slow");
+    server.terminate();
+    wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
+    server.signal_worker(server.worker(), Signal::KILL);
+    assert_eq!(server.wait().code(), Some(137));
+    assert_eq!(count(&server, "before it had ended in order"), 1);
+}
+
+fn serve_to_end(file: &Path, args: &[&str]) -> Finished {
+    run_to_end(Command::new(FORNAX).arg("serve").arg(file).args(["--listen", "127.0.0.1:0"]).args(args))
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_said_as_run_says_it() {
+    let app = App::new();
+    let said = |file: &Path, args: &[&str]| {
+        let run = run_to_end(Command::new(FORNAX).arg("run").arg(file).args(["--listen", "127.0.0.1:0"]).args(args));
+        let serve = serve_to_end(file, args);
+        assert_eq!((serve.code, &serve.stderr), (run.code, &run.stderr));
+        assert_eq!(serve.code, Some(1));
+        assert!(serve.stderr.starts_with("error: "), "{}", serve.stderr);
+    };
+    said(&app.folder().join("none.toml"), &[]);
+    said(&app.file("empty.wasm", b""), &[]);
+    said(&app.file("wrong.toml", b"[[route]]\npath = \"/\"\nmodule = \"none\""), &[]);
+    said(&App::new().module("keys", "counter", "").write(), &["--data", "/proc/none"]);
+
+    let program = serve_to_end(&guest("p1-command"), &[]);
+    assert_eq!(program.code, Some(1));
+    assert!(program.stderr.contains("a program runs once"), "{}", program.stderr);
+    let stray = run_to_end(Command::new(FORNAX).args(["--worker", "serve"]).arg(guest("hello-wasip2")));
+    assert_eq!(stray.code, Some(1));
+    assert!(stray.stderr.starts_with("error: --worker is for `fornax serve`"), "{}", stray.stderr);
+}
+
+#[test]
+fn data_has_one_process_and_survives_it() {
+    let app = App::new().module("counter", "counter", "bindings = { keyvalue = { default = \"embedded\" } }");
+    let file = app.write();
+    let data = app.folder().join("data");
+    let data = data.to_str().expect("UTF-8");
+    let server = Fornax::serve(FORNAX, &file, &["--data", data]);
+    let refused = serve_to_end(&file, &["--data", data]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("is in use by another process"), "{}", refused.stderr);
+    let increment = || server.client().request("POST", "/?key=k", &[], Body::None).text();
+    let first = increment();
+    kill(&server, Signal::KILL);
+    assert_eq!((first.as_str(), increment().as_str()), ("1\n", "2\n"), "it counts on");
+}
+
+#[test]
+fn what_changes_is_watched_and_sighup_reloads() {
+    let app = app(&[]);
+    let watching = Fornax::serve(FORNAX, app.write(), &["--watch"]);
+    let told = [Fornax::serve(FORNAX, app.write(), &[]), Fornax::run(FORNAX, app.write(), &[])];
+    let next = app.route("/next", "hello", "");
+    assert_eq!(watching.client().get("/next").status, 404);
+    next.write();
+    wait_until("it is noticed", DEADLINE, || watching.client().get("/next").status == 200);
+    for server in &told {
+        assert_eq!(server.client().get("/next").status, 404);
+        server.hang_up();
+        wait_until("it is read", DEADLINE, || server.client().get("/next").status == 200);
+        next.file("fornax.toml", b"[[route");
+        server.hang_up();
+        server.wait_for_log(|line| line.contains("not reloaded; what was in service stays"), DEADLINE);
+        assert_eq!(server.client().get("/next").status, 200);
+        next.write();
+    }
+}
+
+/// Reloads at 20 a second.
+const RELOADS: usize = 100;
+
+#[test]
+fn reloads_under_load_mix_nothing() {
+    let steps = ["rot13", "uppercase"].map(|name| fs::read(guest(&format!("plugin-{name}"))).expect("a guest"));
+    let app = App::new().server("metrics = \"/metrics\"");
+    app.file("step.wasm", &steps[0]);
+    let app = app
+        .tables("[[module]]\nname = \"step\"\nsource = \"step.wasm\"")
+        .tables("[[route]]\npath = \"/\"\nchain = [\"step\", \"step\"]");
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    let stop = AtomicBool::new(false);
+    let answers: Vec<[usize; 2]> = thread::scope(|scope| {
+        let over = Over(&stop);
+        let ask = || {
+            let (mut client, mut seen) = (server.client(), [0; 2]);
+            while !stop.load(Relaxed) {
+                let response = client.get("/?input=abc");
+                // Twice the one, or twice the other; `NOP` or `nop` would be one of each.
+                match (response.status, response.text().trim()) {
+                    (200, "Result = abc") => seen[0] += 1,
+                    (200, "Result = ABC") => seen[1] += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            seen
+        };
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        let before = metric(&server, "fornax_reloads_total");
+        for round in 1..=RELOADS {
+            app.file("step.wasm", &steps[round % 2]);
+            server.hang_up();
+            wait_until("it is reloaded", DEADLINE, || metric(&server, "fornax_reloads_total") >= before + round as u64);
+        }
+        drop(over);
+        asking.into_iter().map(|asking| asking.join().expect("every answer is of one generation")).collect()
+    });
+    let seen = answers.iter().fold([0, 0], |all, one| [all[0] + one[0], all[1] + one[1]]);
+    note(&format!("{RELOADS} reloads, {seen:?} answers of each generation"));
+    assert!(seen.iter().all(|seen| *seen > 0), "{seen:?}");
+}
