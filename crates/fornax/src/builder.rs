@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use crate::config::Config;
-use crate::control::{Control, Stores};
+use crate::control::{Control, Digests, Stores};
 use crate::interfaces;
 use crate::server::Server;
 use crate::tls;
@@ -37,6 +37,7 @@ pub struct Builder {
     tick: Duration,
     serves: bool,
     journal: Option<Arc<Journal>>,
+    kept: Digests,
 }
 
 impl Builder {
@@ -56,6 +57,7 @@ impl Builder {
             tick: TICK,
             serves: true,
             journal: None,
+            kept: Digests::new(),
         })
     }
 
@@ -128,6 +130,13 @@ impl Builder {
         self
     }
 
+    /// Serves what another process did: modules are these bytes, not what their files are by now.
+    #[must_use]
+    pub(crate) fn kept(mut self, kept: Digests) -> Self {
+        self.kept = kept;
+        self
+    }
+
     /// Binds, connects the backends, compiles and prepares every module, and serves.
     ///
     /// # Errors
@@ -176,6 +185,7 @@ impl Builder {
             road.metrics.modules_quarantined.set(i64::try_from(journal.quarantined()).unwrap_or(i64::MAX));
         }
         control.watch(self.journal);
+        control.replace(self.kept);
         control.apply(&self.config).await?;
         let server = &self.config.server;
         let cache = CacheOptions {

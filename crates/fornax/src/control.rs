@@ -24,6 +24,9 @@ use crate::config::{self, Config};
 
 type Name = (Arc<str>, Arc<str>);
 
+/// Which bytes modules are, as their digests are written.
+pub(crate) type Digests = BTreeMap<Name, String>;
+
 /// What was published, and from what: the same again is not published again.
 #[derive(Clone)]
 struct Published {
@@ -72,6 +75,8 @@ pub(crate) struct Control {
     generation: u64,
     /// Where a process that may be replaced says which modules have calls in flight.
     journal: Option<Arc<Journal>>,
+    /// What the first configuration's modules are, whatever has become of their files since another process read them.
+    kept: Arc<Digests>,
 }
 
 impl Control {
@@ -92,12 +97,23 @@ impl Control {
             counts: BTreeMap::new(),
             generation: 0,
             journal: None,
+            kept: Arc::default(),
         }
     }
 
     /// The calls of its modules are written down from now on.
     pub(crate) fn watch(&mut self, journal: Option<Arc<Journal>>) {
         self.journal = journal;
+    }
+
+    /// The first configuration is that of another process, whose modules had these digests.
+    pub(crate) fn replace(&mut self, kept: Digests) {
+        self.kept = Arc::new(kept);
+    }
+
+    /// What is in service, and which bytes it is.
+    pub(crate) fn published(&self) -> Vec<(config::Module, Digest)> {
+        self.published.values().map(|published| (published.from.clone(), published.version.digest)).collect()
     }
 
     /// Modules that were quarantined are called again.
@@ -262,13 +278,14 @@ impl Control {
         let next: Vec<_> = modules.map(|(module, anew)| self.next(module, anew, tenants, backends)).collect();
         let registered: Vec<_> = next.iter().map(|next| (&next.module.tenant, registered_name(&next.module))).collect();
         self.modules.expect(registered.iter().map(|(tenant, name)| (tenant.as_str(), &**name)));
-        let artifacts = Arc::clone(&self.artifacts);
+        let (artifacts, kept) = (Arc::clone(&self.artifacts), std::mem::take(&mut self.kept));
         let read = move |next: Next| {
             let Next { module, known, anew } = next;
             if let Some(known) = known.as_ref().filter(|_| !anew) {
                 return Ok(Ok(known.clone()));
             }
-            let artifact = read(&module.source, &artifacts).map_err(|error| at_fault(&module, error))?;
+            let kept = kept.get(&name_of(&module)).and_then(|digest| artifacts.find(digest));
+            let artifact = read(&module.source, kept, &artifacts).map_err(|error| at_fault(&module, error))?;
             Ok(known.filter(|known| known.version.digest == artifact.digest).ok_or((module, artifact)))
         };
         let (kept, read): (Vec<_>, Vec<_>) = on_all_processors(next, read).await?.into_iter().partition(Result::is_ok);
@@ -401,9 +418,12 @@ async fn on_all_processors<T: Send + 'static, R: Send + 'static>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Reads an artifact and keeps its bytes, so that they can be compiled at any time.
-fn read(source: &Path, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
-    let bytes = registry::read_artifact(source, ARTIFACT_BYTES_MAX)?;
+/// Reads an artifact, unless its bytes are `kept`, and keeps them, so that they can be compiled at any time.
+fn read(source: &Path, kept: Option<Vec<u8>>, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => registry::read_artifact(source, ARTIFACT_BYTES_MAX)?,
+    };
     registry::kind_of(&bytes)?;
     let store = Arc::clone(artifacts);
     let artifact = Artifact::new(Digest::of(&bytes), &bytes, move |digest| store.read(digest))?;

@@ -125,7 +125,7 @@ fn whoever_waits_is_answered_by_the_next_worker() {
         let line = server.wait_for_log(|line| line.contains(&format!("was ended by {signal}")), DEADLINE);
         assert!(line.contains("default/slow in flight") && line.contains("takes its place"), "{line}");
     }
-    assert!(server.log().last().is_some_and(|line| line.contains(&server.worker().to_string())), "the new worker is named");
+    assert_eq!(count(&server, &format!("{} takes its place", server.worker())), 1);
     assert_eq!(count(&server, "listening on"), 1);
     assert_eq!(count(&server, "takes its place"), 3);
     assert_eq!(metric(&server, "fornax_worker_restarts_total"), 3);
@@ -386,4 +386,42 @@ fn reloads_under_load_mix_nothing() {
     let seen = answers.iter().fold([0, 0], |all, one| [all[0] + one[0], all[1] + one[1]]);
     note(&format!("{RELOADS} reloads, {seen:?} answers of each generation"));
     assert!(seen.iter().all(|seen| *seen > 0), "{seen:?}");
+}
+
+#[test]
+fn the_next_worker_serves_what_was_in_service() {
+    let bytes = |name: &str| fs::read(guest(name)).expect("a guest");
+    let app = App::new();
+    app.file("app.wasm", &bytes("hello-wasip2"));
+    let app = app.tables("[[module]]\nname = \"app\"\nsource = \"app.wasm\"\n[[route]]\npath = \"/a\"\nmodule = \"app\"");
+    let folder = App::new();
+    folder.file("hello.wasm", &bytes("hello-wasip2"));
+    for (file, path) in [(app.write(), "/a"), (folder.folder().to_owned(), "/hello")] {
+        let server = Fornax::serve(FORNAX, file, &[]);
+        assert_eq!(server.client().get(path).text(), HELLO);
+        // Nobody has asked for these to be read.
+        app.file("fornax.toml", b"[[route");
+        app.file("app.wasm", b"half a bui");
+        folder.file("hello.wasm", b"half a bui");
+        folder.file("more.wasm", b"half a bui");
+        kill(&server, Signal::KILL);
+        assert_eq!(server.client().get(path).text(), HELLO, "{path}");
+        server.hang_up();
+        server.wait_for_log(|line| line.contains("not reloaded; what was in service stays"), DEADLINE);
+        kill(&server, Signal::KILL);
+        assert_eq!(server.client().get(path).text(), HELLO, "{path}");
+
+        // Once it is right it is served, by the next worker, too.
+        app.write();
+        app.file("app.wasm", &bytes("multi"));
+        folder.file("hello.wasm", &bytes("multi"));
+        folder.file("more.wasm", &bytes("multi"));
+        server.hang_up();
+        wait_until("it is reloaded", DEADLINE, || server.client().get(path).text() == "http entry\n");
+        kill(&server, Signal::KILL);
+        assert_eq!(server.client().get(path).text(), "http entry\n", "{path}");
+        app.file("app.wasm", &bytes("hello-wasip2"));
+        folder.file("hello.wasm", &bytes("hello-wasip2"));
+        fs::remove_file(folder.folder().join("more.wasm")).expect("a file");
+    }
 }

@@ -3,13 +3,16 @@
 //! Descriptors cross it once, with the first byte; no number of one is ever guessed, so nothing here is unsafe. After that each side
 //! says single bytes. A supervisor that is gone is an end of file.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Seek as _};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream as Socket;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +56,10 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 #[derive(Serialize, Deserialize)]
 struct Hello {
+    /// The data directory, as bytes: paths need not be text.
+    data: Vec<u8>,
+    /// Whether a worker before this one served.
+    is_successor: bool,
     restarts: u64,
     modules: Vec<Row>,
 }
@@ -67,7 +74,7 @@ struct Row {
 }
 
 impl Hello {
-    fn of(past: &Past) -> Self {
+    fn of(data: &Path, is_successor: bool, past: &Past) -> Self {
         let row = |((tenant, module), suspicion): (&ModuleName, &Suspicion)| {
             let (quarantined, alone, left) = match suspicion {
                 Suspicion::Quarantined => (true, false, Duration::ZERO),
@@ -76,7 +83,8 @@ impl Hello {
             let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
             Row { tenant: tenant.to_string(), module: module.to_string(), quarantined, alone, left_ms }
         };
-        Self { restarts: past.restarts, modules: past.modules.iter().map(row).collect() }
+        let data = data.as_os_str().as_encoded_bytes().to_vec();
+        Self { data, is_successor, restarts: past.restarts, modules: past.modules.iter().map(row).collect() }
     }
 
     fn past(self) -> Past {
@@ -110,11 +118,17 @@ pub(super) enum Said {
 }
 
 impl Worker {
-    /// Starts this program again with these arguments, to serve on `listener`.
-    pub(super) fn start(args: &[std::ffi::OsString], listener: &TcpListener, past: &Past) -> io::Result<Self> {
+    /// Starts this program again with these arguments, to serve on `listener` with this data directory.
+    pub(super) fn start(
+        args: &[OsString],
+        listener: &TcpListener,
+        data: &Path,
+        is_successor: bool,
+        past: &Past,
+    ) -> io::Result<Self> {
         let journal = File::from(memfd_create("fornax-journal", MemfdFlags::CLOEXEC)?);
         let mut hello = File::from(memfd_create("fornax-hello", MemfdFlags::CLOEXEC)?);
-        serde_json::to_writer(&mut hello, &Hello::of(past))?;
+        serde_json::to_writer(&mut hello, &Hello::of(data, is_successor, past))?;
         hello.rewind()?;
         let (socket, others) = Socket::pair()?;
         let given = [listener.as_fd(), journal.as_fd(), hello.as_fd()];
@@ -181,6 +195,8 @@ pub(super) struct Inherited {
     pub(super) listener: TcpListener,
     pub(super) journal: File,
     pub(super) past: Past,
+    pub(super) data: PathBuf,
+    pub(super) is_successor: bool,
     socket: Socket,
 }
 
@@ -223,8 +239,10 @@ pub(super) fn inherit() -> Result<Inherited, Error> {
             _ => None,
         });
         let [listener, journal, hello] = given.filter(|_| byte == [HELLO]).ok_or(io::ErrorKind::InvalidData)?;
-        let hello: Hello = serde_json::from_reader(File::from(hello))?;
-        Ok(Inherited { listener: listener.into(), journal: journal.into(), past: hello.past(), socket })
+        let mut hello: Hello = serde_json::from_reader(File::from(hello))?;
+        let data = PathBuf::from(OsString::from_vec(std::mem::take(&mut hello.data)));
+        let is_successor = hello.is_successor;
+        Ok(Inherited { listener: listener.into(), journal: journal.into(), past: hello.past(), data, is_successor, socket })
     })();
     inherited.map_err(|error: io::Error| failed().caused_by(error))
 }

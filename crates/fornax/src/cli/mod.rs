@@ -5,6 +5,7 @@
 
 mod chain;
 mod doctor;
+mod kept;
 mod link;
 mod logging;
 mod orders;
@@ -35,7 +36,7 @@ struct Cli {
 }
 
 /// Flags every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Global {
     /// Where artifacts and embedded stores are kept; a temporary directory where nothing is said
     #[arg(long, global = true, value_name = "DIR", env = "FORNAX_DATA")]

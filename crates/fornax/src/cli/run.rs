@@ -12,13 +12,14 @@ use clap::Args;
 use guest::Machine;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::kept::Kept;
 use super::link::Supervisor;
 use super::logging::Logging;
 use super::orders::Orders;
 use super::watch::Watch;
 use super::{Global, chain, print_error, say};
 use crate::config::{
-    Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
+    self, Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
     parse_memory_flag, parse_reuse_flag,
 };
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
@@ -101,6 +102,10 @@ pub(super) struct Worker {
     pub(super) listener: TcpListener,
     pub(super) journal: Arc<Journal>,
     pub(super) supervisor: Supervisor,
+    /// The data directory.
+    pub(super) data: PathBuf,
+    /// What the worker before had in service.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Flags {
@@ -159,20 +164,27 @@ pub(super) async fn serve(
     worker: Option<Worker>,
 ) -> Result<ExitCode, Error> {
     logging.hold();
-    let config = given.config()?;
+    let kept = worker.as_ref().and_then(|worker| worker.kept.as_ref());
+    let (config, text) = match kept {
+        Some(kept) => (given.config_of(kept.text.as_deref(), Some(kept.sources()))?, kept.text.clone()),
+        None => given.config()?,
+    };
     let mut watch = given.flags.watch.then(|| Watch::start(&watched_files(given.file, &config))).transpose()?;
     let mut builder = Builder::from_config(config)?.pool(Machine::read().pool());
-    let mut supervisor = None;
-    if let Some(worker) = worker {
-        builder = builder.listeners([worker.listener])?.journal(Some(worker.journal));
-        supervisor = Some(worker.supervisor);
+    let mut supervised = None;
+    if let Some(Worker { listener, journal, supervisor, data, kept }) = worker {
+        builder = builder.listeners([listener])?.journal(Some(journal)).kept(kept.unwrap_or_default().digests());
+        supervised = Some((supervisor, data));
     }
     let server = tokio::select! {
         server = builder.build() => server?,
         code = orders.give_up() => return Ok(ExitCode::from(code)),
     };
-    match &supervisor {
-        Some(supervisor) => supervisor.started().await,
+    match &supervised {
+        Some((supervisor, data)) => {
+            Kept::of(&server, text).await.write(data);
+            supervisor.started().await;
+        }
         None => server.addresses().iter().for_each(|address| announce(server.scheme(), *address)),
     }
     logging.release();
@@ -180,7 +192,8 @@ pub(super) async fn serve(
         tokio::select! {
             _ = orders.stop() => break,
             () = asked_to_reload(&orders, &mut watch) => tokio::select! {
-                reloaded = reload(&server, given, &mut watch) => if let (true, Some(supervisor)) = (reloaded, &supervisor) {
+                reloaded = reload(&server, given, &mut watch) => if let (Some(text), Some((supervisor, data))) = (reloaded, &supervised) {
+                    Kept::of(&server, text).await.write(data);
                     supervisor.reloaded();
                 },
                 _ = orders.stop() => break,
@@ -245,27 +258,29 @@ async fn asked_to_reload(orders: &Orders, watch: &mut Option<Watch>) {
     }
 }
 
-/// Returns whether something else is in service now.
-async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>) -> bool {
+/// Returns the text of what is in service now, if something else is.
+async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>) -> Option<Option<String>> {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;
         }
-        let config = given.config()?;
+        let (config, text) = given.config()?;
         if let Some(watch) = watch {
             watch.follow(&watched_files(given.file, &config))?;
         }
-        server.reload(&config).await
+        server.reload(&config).await.map(|()| text)
     };
     match result.await {
-        Ok(()) => tracing::info!("reloaded"),
+        Ok(text) => {
+            tracing::info!("reloaded");
+            Some(text)
+        }
         Err(error) => {
             print_error(&error);
             tracing::warn!("not reloaded; what was in service stays");
-            return false;
+            None
         }
     }
-    true
 }
 
 impl Given<'_> {
@@ -282,36 +297,44 @@ impl Given<'_> {
         }
     }
 
-    /// The configuration as it is on disk now.
-    pub(super) fn config(self) -> Result<Config, Error> {
-        let mut config = self.read_file()?;
+    /// The configuration as it is on disk now, and its text where it has one.
+    pub(super) fn config(self) -> Result<(Config, Option<String>), Error> {
+        let text = app_kind(self.file).map(|_| config::read(self.file)).transpose()?;
+        Ok((self.config_of(text.as_deref(), None)?, text))
+    }
+
+    /// The configuration that this text describes; of a folder, with these artifacts in it.
+    fn config_of(self, text: Option<&str>, files: Option<Vec<PathBuf>>) -> Result<Config, Error> {
+        let mut config = match (app_kind(self.file), text) {
+            (Some(kind), Some(text)) => self.app(kind, text)?,
+            _ => {
+                let options = SingleOptions { files, ..self.single_options()? };
+                if self.file.is_dir() { Config::folder(self.file, options)? } else { Config::single(self.file, options)? }
+            }
+        };
         config.server.tls = self.flags.tls().or(config.server.tls);
         Ok(config)
     }
 
-    fn read_file(self) -> Result<Config, Error> {
+    fn app(self, kind: AppKind, text: &str) -> Result<Config, Error> {
         let Self { file, flags, global } = self;
         let listen = flags.listen.as_deref().map(parse_listen_flag).transpose()?;
-        if let Some(kind) = app_kind(file) {
-            let lists = [&flags.dirs, &flags.env, &flags.allow_hosts, &flags.args];
-            let ones = [&flags.entry, &flags.codec, &flags.reuse, &flags.memory];
-            if flags.timeout.is_some() || ones.iter().any(|one| one.is_some()) || lists.iter().any(|list| !list.is_empty()) {
-                return Err(Error::new(
-                    Kind::Unprocessable,
-                    "--dir, --env, --allow-host, --entry, --codec, --reuse, --timeout, --memory and arguments go with an artifact or a folder of \
-                     them; for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `reuse`, `limits` and `args` into its [[module]]",
-                ));
-            }
-            let mut config = match kind {
-                AppKind::Toml => Config::from_file(file, &|name| std::env::var(name).ok())?,
-                AppKind::Wasio => Config::from_wasio_file(file)?,
-            };
-            config.server.listen = listen.unwrap_or(config.server.listen);
-            config.server.data = global.data.clone().or(config.server.data);
-            return Ok(config);
+        let lists = [&flags.dirs, &flags.env, &flags.allow_hosts, &flags.args];
+        let ones = [&flags.entry, &flags.codec, &flags.reuse, &flags.memory];
+        if flags.timeout.is_some() || ones.iter().any(|one| one.is_some()) || lists.iter().any(|list| !list.is_empty()) {
+            return Err(Error::new(
+                Kind::Unprocessable,
+                "--dir, --env, --allow-host, --entry, --codec, --reuse, --timeout, --memory and arguments go with an artifact or a folder of \
+                 them; for an app, write `dirs`, `env`, `outbound`, `entry`, `codec`, `reuse`, `limits` and `args` into its [[module]]",
+            ));
         }
-        let options = self.single_options()?;
-        Ok(if file.is_dir() { Config::folder(file, options)? } else { Config::single(file, options)? })
+        let mut config = match kind {
+            AppKind::Toml => Config::from_toml(text, file, &|name| std::env::var(name).ok())?,
+            AppKind::Wasio => Config::from_wasio(text, file)?,
+        };
+        config.server.listen = listen.unwrap_or(config.server.listen);
+        config.server.data = global.data.clone().or(config.server.data);
+        Ok(config)
     }
 
     fn single_options(self) -> Result<SingleOptions, Error> {
@@ -335,6 +358,7 @@ impl Given<'_> {
             env: flags.env.iter().map(|text| parse_env_flag(text)).collect::<Result<_, _>>()?,
             args: flags.args.clone(),
             outbound: flags.allow_hosts.clone(),
+            files: None,
         })
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use base::journal::Journal;
 use base::{Error, Kind};
 use clap::Args;
 use tokio::signal::unix::SignalKind;
 
+use super::kept::Kept;
 use super::logging::Logging;
 use super::orders::{Orders, on_signal};
 use super::run::{self, Flags, Given, Worker};
@@ -46,16 +48,21 @@ pub(super) fn serve(args: ServeArgs, global: &Global, logging: &Logging) -> Resu
 pub(super) fn work(args: ServeArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     let inherited = link::inherit()?;
     run::raise_file_limit();
+    // One for all workers, also where none is named.
+    let global = Global { data: Some(inherited.data.clone()), ..global.clone() };
     run::block_on(async {
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             on_signal(kind, || {})?;
         }
+        let data = inherited.data.clone();
+        let kept = inherited.is_successor.then(|| Kept::read(&data)).flatten();
         let journal = Journal::new(inherited.journal.try_clone().map_err(cannot_write)?, &inherited.past);
         let (orderer, orders) = Orders::from_orderer(false);
         let (listener, supervisor) = inherited.listen(orderer)?;
-        let swept = std::sync::Arc::clone(&journal);
+        let swept = Arc::clone(&journal);
         tokio::spawn(async move { swept.sweep().await });
-        run::serve(args.given(global), logging, orders, Some(Worker { listener, journal, supervisor })).await
+        let worker = Worker { listener, journal, supervisor, data, kept };
+        run::serve(args.given(&global), logging, orders, Some(worker)).await
     })
 }
 

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -75,8 +76,9 @@ pub(super) struct Supervision {
     address: SocketAddr,
     scheme: &'static str,
     args: Vec<OsString>,
-    /// Compiled code is to outlive a worker, also where no directory is named for it.
-    _data: Option<TempDir>,
+    data: PathBuf,
+    /// What is published and compiled is to outlive a worker, also where no directory is named for it.
+    _temporary: Option<TempDir>,
     orders: Orders,
     /// Something happened to a child.
     children: Signal,
@@ -110,22 +112,21 @@ impl Supervision {
         let failed = |error: std::io::Error| Error::new(Kind::Internal, "cannot supervise").caused_by(error);
         let orders = Orders::from_signals()?;
         let children = signal(SignalKind::child()).map_err(failed)?;
-        let config = given.config()?;
+        let (config, _) = given.config()?;
         let listener = bind(&config)?;
         let address = listener.local_addr().map_err(failed)?;
         // In front of the command, where neither a name of a file nor an argument of a guest can be meant.
         let mut args = vec![OsString::from("--worker")];
-        let data = config.server.data.is_none().then(temporary_data).transpose()?;
-        if let Some(data) = &data {
-            args.extend([OsString::from("--data"), data.path().into()]);
-        }
         args.extend(std::env::args_os().skip(1));
+        let temporary = config.server.data.is_none().then(temporary_data).transpose()?;
+        let data = temporary.as_ref().map(|temporary| temporary.path().to_owned()).or(config.server.data);
         Ok(Self {
             listener: Some(listener),
             address,
             scheme: if config.server.tls.is_some() { "https" } else { "http" },
             args,
-            _data: data,
+            data: data.unwrap_or_default(),
+            _temporary: temporary,
             orders,
             children,
             suspects: Suspects::default(),
@@ -172,7 +173,7 @@ impl Supervision {
         let failed = || Error::new(Kind::Internal, "the worker cannot be started");
         let listener = self.listener.as_ref().ok_or_else(failed)?;
         let past = self.suspects.past(self.restarts, Instant::now());
-        Worker::start(&self.args, listener, &past).map_err(|error| failed().caused_by(error))
+        Worker::start(&self.args, listener, &self.data, self.has_served, &past).map_err(|error| failed().caused_by(error))
     }
 
     /// Stands by a worker until it has ended.
