@@ -352,3 +352,133 @@ impl fmt::Debug for Watched {
         f.write_str("Watched")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+
+    fn journal(modules: &[(&str, Suspicion)]) -> (File, Arc<Journal>) {
+        let file = tempfile::tempfile().expect("a file");
+        let name = |name: &str| ("acme".into(), name.into());
+        let modules = modules.iter().map(|(module, suspicion)| (name(module), *suspicion)).collect();
+        let journal = Journal::new(file.try_clone().expect("a descriptor"), &Past { restarts: 3, modules });
+        (file, journal)
+    }
+
+    fn read(file: &File) -> Vec<String> {
+        in_flight(file).expect("it can be read").into_iter().map(|(tenant, module)| format!("{tenant}/{module}")).collect()
+    }
+
+    fn suspect(alone: bool, left_s: u64) -> Suspicion {
+        Suspicion::Suspect { alone, left: Duration::from_secs(left_s) }
+    }
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_call_is_written_before_it_runs_and_crossed_out_later() {
+        let (file, journal) = journal(&[]);
+        let (a, b) = (journal.module("acme", "a").expect("an entry"), journal.module("acme", "b").expect("an entry"));
+        assert!(Arc::ptr_eq(&a, &journal.module("acme", "a").expect("the same")));
+        assert_eq!(read(&file), Vec::<String>::new());
+        let calls = [a.try_enter().expect("nobody is suspected"), b.try_enter().expect("nobody is suspected")];
+        assert_eq!(read(&file), ["acme/a", "acme/b"]);
+        let [first, second] = calls;
+        drop(first);
+        assert_eq!(read(&file), ["acme/a", "acme/b"], "not at once");
+        let swept = Arc::clone(&journal);
+        let sweep = tokio::spawn(async move { swept.sweep().await });
+        while read(&file) != ["acme/b"] {
+            tokio::task::yield_now().await;
+        }
+        drop(second);
+        while !read(&file).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let _again = a.try_enter();
+        assert_eq!(read(&file), ["acme/a"]);
+        sweep.abort();
+    }
+
+    #[tokio::test]
+    async fn of_a_suspect_the_end_is_written_too() {
+        let (file, journal) = journal(&[("a", suspect(false, 60)), ("b", suspect(false, 0))]);
+        let (a, b) = (journal.module("acme", "a").expect("an entry"), journal.module("acme", "b").expect("an entry"));
+        assert!(a.try_enter().is_none());
+        let calls = [a.enter(PATIENCE).await.expect("a call"), a.enter(PATIENCE).await.expect("another beside it")];
+        assert_eq!(read(&file), ["acme/a"]);
+        let [first, second] = calls;
+        drop(first);
+        assert_eq!(read(&file), ["acme/a"]);
+        drop(second);
+        assert_eq!(read(&file), Vec::<String>::new());
+        // It is none any more.
+        drop(b.enter(PATIENCE).await.expect("a call"));
+        assert_eq!(read(&file), ["acme/b"]);
+        assert!(b.try_enter().is_some());
+    }
+
+    #[tokio::test]
+    async fn those_that_run_alone_have_one_place_together() {
+        let (file, journal) = journal(&[("a", suspect(true, 60)), ("b", suspect(true, 60)), ("c", suspect(false, 60))]);
+        let [a, b, c] = ["a", "b", "c"].map(|name| journal.module("acme", name).expect("an entry"));
+        let first = a.enter(PATIENCE).await.expect("the place is free");
+        let refused = b.enter(PATIENCE).await.expect_err("it is taken");
+        assert_eq!((refused.kind, refused.retry_after_s), (Kind::Overloaded, Some(1)));
+        assert_eq!(a.enter(PATIENCE).await.expect_err("it is taken").kind, Kind::Overloaded);
+        let _other = c.enter(PATIENCE).await.expect("another sort");
+        assert_eq!(read(&file), ["acme/a", "acme/c"], "who waits is not in flight");
+        drop(first);
+        let _second = b.enter(PATIENCE).await.expect("the place is free again");
+        assert_eq!(read(&file), ["acme/b", "acme/c"]);
+    }
+
+    #[tokio::test]
+    async fn who_is_quarantined_is_called_again_when_forgiven() {
+        let (file, journal) = journal(&[("a", Suspicion::Quarantined)]);
+        let a = journal.module("acme", "a").expect("an entry");
+        assert_eq!((journal.restarts(), journal.quarantined()), (3, 1));
+        assert_eq!(a.enter(PATIENCE).await.expect_err("not called").kind, Kind::Quarantined);
+        assert_eq!(read(&file), Vec::<String>::new());
+        journal.forgive();
+        assert_eq!(journal.quarantined(), 0);
+        let _call = a.try_enter().expect("as any other");
+        assert_eq!(read(&file), ["acme/a"]);
+    }
+
+    #[test]
+    fn no_call_runs_unwritten_while_others_end_and_are_swept() {
+        let (file, journal) = journal(&[]);
+        let a = journal.module("acme", "a").expect("an entry");
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let calls = || {
+                for round in 0..20_000 {
+                    let _call = a.try_enter().expect("nobody is suspected");
+                    assert_eq!(read(&file), ["acme/a"], "{round}");
+                }
+            };
+            let callers = [scope.spawn(calls), scope.spawn(calls)];
+            scope.spawn(|| {
+                while !over.load(SeqCst) {
+                    journal.shared.sweep();
+                }
+            });
+            let ended = callers.map(thread::ScopedJoinHandle::join);
+            over.store(true, SeqCst);
+            ended.into_iter().for_each(|ended| ended.expect("it was written"));
+        });
+        journal.shared.sweep();
+        assert_eq!(read(&file), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_that_do_not_fit_are_refused() {
+        let (_, journal) = journal(&[]);
+        journal.module(&"t".repeat(64), &"m".repeat(255)).expect("as long as names are");
+        assert_eq!(journal.module("t", &"m".repeat(ENTRY_BYTES)).expect_err("too long").kind, Kind::Internal);
+    }
+}
