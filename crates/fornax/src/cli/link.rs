@@ -19,11 +19,10 @@ use std::time::Duration;
 
 use base::journal::{ModuleName, Past, Suspicion};
 use base::{Error, Kind};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
@@ -50,9 +49,6 @@ const GIVEN: usize = 3;
 
 /// What an order to stop is worth as an exit code: a worker that was asked to end has ended well.
 const ASKED: u8 = 0;
-
-/// This program, also when its file has been replaced meanwhile: both ends speak the same protocol.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 #[derive(Serialize, Deserialize)]
 struct Hello {
@@ -126,8 +122,8 @@ impl Worker {
         is_successor: bool,
         past: &Past,
     ) -> io::Result<Self> {
-        let journal = File::from(memfd_create("fornax-journal", MemfdFlags::CLOEXEC)?);
-        let mut hello = File::from(memfd_create("fornax-hello", MemfdFlags::CLOEXEC)?);
+        let journal = file_in_memory("fornax-journal")?;
+        let mut hello = file_in_memory("fornax-hello")?;
         serde_json::to_writer(&mut hello, &Hello::of(data, is_successor, past))?;
         hello.rewind()?;
         let (socket, others) = Socket::pair()?;
@@ -139,7 +135,7 @@ impl Worker {
         socket.set_nonblocking(true)?;
         let (says, told) = UnixStream::from_std(socket)?.into_split();
         let name = std::env::args_os().next().unwrap_or_else(|| "fornax".into());
-        let child = Command::new(THIS_PROGRAM).arg0(name).args(args).stdin(Stdio::from(OwnedFd::from(others))).spawn()?;
+        let child = Command::new(this_program()?).arg0(name).args(args).stdin(Stdio::from(OwnedFd::from(others))).spawn()?;
         Ok(Self { child, journal, says, told })
     }
 
@@ -228,17 +224,21 @@ impl Supervisor {
 pub(super) fn inherit() -> Result<Inherited, Error> {
     let failed = || Error::new(Kind::Internal, "--worker is for `fornax serve`, which starts its own: leave it out");
     let inherited = (|| {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        end_with_parent()?;
         let socket = Socket::from(io::stdin().as_fd().try_clone_to_owned()?);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
-        recvmsg(&socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        recvmsg(&socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::empty())?;
         let given = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(given) => <[OwnedFd; GIVEN]>::try_from(given.collect::<Vec<_>>()).ok(),
             _ => None,
         });
         let [listener, journal, hello] = given.filter(|_| byte == [HELLO]).ok_or(io::ErrorKind::InvalidData)?;
+        for given in [&listener, &journal] {
+            // Programs this one may start have no business with them.
+            fcntl_setfd(given, FdFlags::CLOEXEC)?;
+        }
         let mut hello: Hello = serde_json::from_reader(File::from(hello))?;
         let data = PathBuf::from(OsString::from_vec(std::mem::take(&mut hello.data)));
         let is_successor = hello.is_successor;
@@ -269,4 +269,40 @@ impl Inherited {
         });
         Ok((self.listener, Supervisor { told, go }))
     }
+}
+
+/// A file that nobody else sees and no disk has.
+#[cfg(target_os = "linux")]
+fn file_in_memory(name: &str) -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn file_in_memory(_: &str) -> io::Result<File> {
+    tempfile::tempfile()
+}
+
+/// This program, also when its file has been replaced meanwhile: both ends speak the same protocol.
+#[cfg(target_os = "linux")]
+fn this_program() -> io::Result<PathBuf> {
+    Ok(PathBuf::from("/proc/self/exe"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn this_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// The kernel kills this process when the one that started it has ended.
+#[cfg(target_os = "linux")]
+fn end_with_parent() -> io::Result<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// It is noticed by the end of file.
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent() -> io::Result<()> {
+    Ok(())
 }
