@@ -254,6 +254,11 @@ impl Watched {
         self.marks.load(SeqCst) & marks != 0
     }
 
+    /// The module's guest runs for no call. Of that nobody can be asked first.
+    pub fn run(self: &Arc<Self>) -> InFlight {
+        self.begin(None)
+    }
+
     /// A call of the module, if there is nothing to be asked first.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<InFlight> {
         (!self.has(EXACT | ALONE | QUARANTINED)).then(|| self.begin(None))

@@ -133,7 +133,7 @@ impl ModuleVersion {
             // Before anything of the guest's runs, its code not even loaded.
             call.in_flight = Some(match watched.try_enter() {
                 Some(in_flight) => in_flight,
-                None => Box::pin(watched.enter(self.tenant.limits.queue_wait)).await?,
+                None => Box::pin(watched.enter(self.tenant.limits.queue_wait.min(self.limits.wall))).await?,
             });
         }
         if !self.evidence {

@@ -33,12 +33,11 @@ fn metric(server: &Fornax, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
 }
 
-/// A call that is being served when this returns, and takes longer than any test.
-fn begin(server: &Fornax, path: &str) -> Client {
-    let before = metric(server, "fornax_in_flight");
+/// A call that is being served when this returns, and takes longer than any test: then there are `in_flight` of them.
+fn begin(server: &Fornax, path: &str, in_flight: u64) -> Client {
     let mut client = server.client();
     client.send(format!("GET {path}?ms=30000 HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).expect("a request is taken");
-    wait_until("the call is in flight", DEADLINE, || metric(server, "fornax_in_flight") > before);
+    wait_until("the call is in flight", DEADLINE, || metric(server, "fornax_in_flight") == in_flight);
     client
 }
 
@@ -94,7 +93,7 @@ fn whoever_waits_is_answered_by_the_next_worker() {
     let mut times = Vec::new();
     let (tried, refused) = connecting(&server, || {
         for signal in [Signal::KILL, Signal::ABORT, Signal::SEGV] {
-            let mut lost = begin(&server, "/slow");
+            let mut lost = begin(&server, "/slow", 1);
             // Stopped, it takes no connection any more: these wait.
             let worker = server.worker();
             server.signal_worker(worker, Signal::STOP);
@@ -148,7 +147,7 @@ fn a_module_that_kills_three_workers_is_quarantined_until_a_reload() {
     let server = Fornax::serve(FORNAX, app.write(), &[]);
     for _ in 0..3 {
         assert_eq!(server.client().get("/bad?ms=1").status, 200, "not yet");
-        let _lost = begin(&server, "/bad");
+        let _lost = begin(&server, "/bad", 1);
         kill(&server, Signal::KILL);
     }
     let refused = server.client().get("/bad");
@@ -180,7 +179,7 @@ fn a_module_that_kills_three_workers_is_quarantined_until_a_reload() {
 
     // It begins anew.
     for _ in 0..2 {
-        let _lost = begin(&server, "/bad");
+        let _lost = begin(&server, "/bad", 1);
         kill(&server, Signal::KILL);
     }
     assert_eq!(server.client().get("/bad?ms=1").status, 200);
@@ -191,16 +190,16 @@ fn who_was_beside_it_every_time_is_not_quarantined() {
     let app = app(&["bad", "good"]);
     let server = Fornax::serve(FORNAX, app.write(), &[]);
     for _ in 0..2 {
-        let _lost = (begin(&server, "/bad"), begin(&server, "/good"));
+        let _lost = (begin(&server, "/bad", 1), begin(&server, "/good", 2));
         kill(&server, Signal::KILL);
     }
     // Now their calls run one at a time.
-    let _lost = begin(&server, "/bad");
+    let _lost = begin(&server, "/bad", 1);
     let refused = server.client().get("/good?ms=1");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(refused.text().starts_with("{\"type\":\"overloaded\","), "{}", refused.text());
     assert_eq!(server.client().get("/hello").text(), HELLO, "others are not held up");
-    let _waits = begin(&server, "/good");
+    let _waits = begin(&server, "/good", 2);
     kill(&server, Signal::KILL);
     assert_eq!((server.client().get("/bad").status, server.client().get("/good?ms=1").status), (503, 200));
     assert_eq!(metric(&server, "fornax_modules_quarantined"), 1);
@@ -211,7 +210,7 @@ fn who_has_ended_before_the_death_is_not_suspected() {
     let app = app(&["bad", "good"]);
     let server = Fornax::serve(FORNAX, app.write(), &[]);
     for _ in 0..3 {
-        let _lost = begin(&server, "/bad");
+        let _lost = begin(&server, "/bad", 1);
         // At the first death it may count as being in flight, since that it is not was known only soon after. At the second not.
         assert_eq!(server.client().get("/good?ms=1").status, 200);
         kill(&server, Signal::KILL);
@@ -220,11 +219,33 @@ fn who_has_ended_before_the_death_is_not_suspected() {
 }
 
 #[test]
+fn a_guest_that_works_on_after_its_answer_is_in_flight() {
+    let limits = "limits = { cpu = \"30s\" }";
+    let app = App::new()
+        .server("metrics = \"/metrics\"")
+        .module("fresh", "afterlife", "")
+        .route("/fresh", "fresh", "")
+        .module("shared", "afterlife3", &format!("reuse = \"concurrent\"\n{limits}"))
+        .route("/shared", "shared", "");
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    assert_eq!(server.client().get("/fresh?ms=30000").text(), "done\n");
+    assert_eq!(server.client().get("/shared?mode=burn&ms=30000").text(), "done\n");
+    // The one has a call that has not ended, the other none.
+    wait_until("the call is over", DEADLINE, || metric(&server, "fornax_in_flight") == 1);
+    // What a call that has ended leaves in the journal is gone after two looks.
+    let looked = Instant::now();
+    wait_until("it has been looked at", DEADLINE, || looked.elapsed() > Duration::from_millis(200));
+    kill(&server, Signal::KILL);
+    let line = server.wait_for_log(|line| line.contains("was ended by SIGKILL"), DEADLINE);
+    assert!(line.contains("with default/fresh, default/shared in flight"), "{line}");
+}
+
+#[test]
 fn no_worker_outlives_its_supervisor() {
     let app = app(&["slow"]);
     let mut server = Fornax::serve(FORNAX, app.write(), &[]);
     let (worker, address) = (server.worker(), server.addr());
-    let _in_flight = begin(&server, "/slow");
+    let _in_flight = begin(&server, "/slow", 1);
     server.kill();
     wait_until("the worker is gone", DEADLINE, || !is_running(worker));
     wait_until("nobody listens", DEADLINE, || {
@@ -257,7 +278,7 @@ fn the_first_signal_ends_in_order_and_the_second_now() {
         let app = app(&["slow"]);
         let mut server = Fornax::serve(FORNAX, app.write(), &[]);
         let worker = server.worker();
-        let mut client = begin(&server, "/slow");
+        let mut client = begin(&server, "/slow", 1);
         server.signal(signal);
         wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
         let second = Instant::now();
@@ -273,7 +294,7 @@ fn the_first_signal_ends_in_order_and_the_second_now() {
 fn a_worker_that_dies_while_it_drains_has_no_successor() {
     let app = app(&["slow"]);
     let mut server = Fornax::serve(FORNAX, app.write(), &[]);
-    let _in_flight = begin(&server, "/slow");
+    let _in_flight = begin(&server, "/slow", 1);
     server.terminate();
     wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
     server.signal_worker(server.worker(), Signal::KILL);

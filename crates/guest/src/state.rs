@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::journal::InFlight;
+use base::journal::{InFlight, Watched};
 use base::{Call, Deadline, Input, ModuleVersion, RequestId, Slot as TenantSlot, Taken};
 use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
@@ -40,6 +40,8 @@ pub(crate) struct Active {
     settled: AtomicBool,
     _places: Taken,
     _in_flight: Option<InFlight>,
+    /// Of an instance that serves several calls at once, which may run for none of them.
+    watched: Option<Arc<Watched>>,
 }
 
 impl Active {
@@ -57,6 +59,7 @@ impl Active {
             settled: AtomicBool::new(false),
             _places: call.places,
             _in_flight: call.in_flight,
+            watched: None,
         };
         (Arc::new(active), call.input)
     }
@@ -82,6 +85,7 @@ impl Active {
             settled: AtomicBool::new(false),
             _places: Taken::default(),
             _in_flight: None,
+            watched: call.module.watched.clone(),
         })
     }
 
@@ -89,6 +93,11 @@ impl Active {
     pub(crate) fn rest(&self) -> Option<OwnedSemaphorePermit> {
         let places = self.module.places.iter().sum();
         Arc::clone(&self.equipment.resting).try_acquire_many_owned(places).ok()
+    }
+
+    /// The guest is about to run: whoever watches the module knows, also where that is for no call.
+    pub(crate) fn run(&self) -> Option<InFlight> {
+        self.watched.as_ref().map(Watched::run)
     }
 
     /// The call is served by an instance that has lived so long.
