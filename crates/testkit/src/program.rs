@@ -167,16 +167,10 @@ impl Fornax {
     pub fn worker(&self) -> u32 {
         let mut worker = None;
         wait_until("there is a worker", DEADLINE, || {
-            worker = self.workers().into_iter().next();
+            worker = children(self.pid()).into_iter().next();
             worker.is_some()
         });
         worker.expect("just seen")
-    }
-
-    fn workers(&self) -> Vec<u32> {
-        let supervisor = self.pid();
-        let children = std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap_or_default();
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// Sends a signal to its worker.
@@ -186,7 +180,7 @@ impl Fornax {
     /// If `worker` is no child of it.
     #[track_caller]
     pub fn signal_worker(&self, worker: u32, signal: Signal) {
-        assert!(self.workers().contains(&worker), "{worker} is no worker of this server");
+        assert!(children(self.pid()).contains(&worker), "{worker} is no worker of this server");
         kill_process(pid(worker), signal).expect("a child that has not been waited for");
     }
 
@@ -221,6 +215,12 @@ impl Drop for Fornax {
             std::io::stderr().write_all((self.log().join("\n") + "\n").as_bytes()).unwrap_or_default();
         }
     }
+}
+
+/// The processes that the main thread of a process started and has not waited for.
+pub fn children(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// A program that has ended by itself.

@@ -30,11 +30,12 @@ use crate::builder::{bind, temporary_data};
 /// After the second death in a row of workers that did not live for [`SETTLED`]; doubled with each one more.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 
-/// The longest pause after a worker that had served: with the time to start, its successor is there within a second.
-const PAUSE_SERVED_MAX: Duration = Duration::from_millis(400);
+/// The longest pause after a worker that died: with the time to start, its successor is there within a second.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 
-/// The longest pause after one that had not. What it lacks, such as memory, may come back at any time.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The longest pause after one that could not start and has said why. What it lacks, such as a file, may come back at any time, and
+/// each attempt says the same again.
+const PAUSE_REFUSED_MAX: Duration = Duration::from_secs(5);
 
 /// A worker that has served for so long does not die of its start.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -52,8 +53,8 @@ struct Pace {
 }
 
 impl Pace {
-    /// How long to wait after a death; `served` is for how long the worker did.
-    fn pause(&mut self, served: Option<Duration>) -> Duration {
+    /// How long to wait after a death; `served` is for how long the worker did. One that did not may have `refused` to.
+    fn pause(&mut self, served: Option<Duration>, refused: bool) -> Duration {
         if served.is_some_and(|served| served >= SETTLED) {
             self.short_lives = 0;
             return Duration::ZERO;
@@ -64,7 +65,7 @@ impl Pace {
             1 => return Duration::ZERO,
             more => (more - 2).min(16),
         };
-        let max = if served.is_some() { PAUSE_SERVED_MAX } else { PAUSE_MAX };
+        let max = if refused { PAUSE_REFUSED_MAX } else { PAUSE_MAX };
         (PAUSE_FIRST * (1 << doublings)).min(max)
     }
 }
@@ -146,7 +147,7 @@ impl Supervision {
                 Ok(worker) => worker,
                 Err(error) if self.has_served => {
                     tracing::error!("{error}: {}", error.detail());
-                    let pause = self.pace.pause(None).max(PAUSE_FIRST);
+                    let pause = self.pace.pause(None, true).max(PAUSE_FIRST);
                     match self.wait(pause).await {
                         Some(code) => return Ok(code),
                         None => continue,
@@ -241,7 +242,8 @@ impl Supervision {
             Vec::new()
         });
         let quarantined = self.suspects.died(&in_flight, Instant::now());
-        Ok(End::Died(Death { pid: worker.pid(), how, in_flight, quarantined, pause: self.pace.pause(served) }))
+        let pause = self.pace.pause(served, served.is_none() && status.code().is_some());
+        Ok(End::Died(Death { pid: worker.pid(), how, in_flight, quarantined, pause }))
     }
 
     /// Waits before the next worker is started. Returns an exit code where there shall be none.
@@ -331,13 +333,12 @@ mod tests {
         let mut pace = Pace::default();
         let long = Some(Duration::from_secs(60));
         let short = Some(Duration::from_millis(10));
-        assert_eq!([long, long, short].map(|served| pace.pause(served)), [Duration::ZERO; 3]);
-        let pauses: Vec<_> = (0..6).map(|_| pace.pause(short).as_millis()).collect();
-        assert_eq!(pauses, [50, 100, 200, 400, 400, 400]);
-        assert_eq!(pace.pause(None).as_millis(), 3200);
-        assert_eq!(pace.pause(None).as_millis(), 5000);
-        assert_eq!((0..100).map(|_| pace.pause(None)).max(), Some(PAUSE_MAX));
-        assert_eq!((pace.pause(long), pace.pause(None)), (Duration::ZERO, Duration::ZERO), "what lived begins anew");
+        assert_eq!([long, long, short].map(|served| pace.pause(served, false)), [Duration::ZERO; 3]);
+        let pauses: Vec<_> = [short, None, short, None, None].map(|served| pace.pause(served, false).as_millis()).into();
+        assert_eq!(pauses, [50, 100, 200, 400, 400]);
+        assert_eq!([pace.pause(None, true), pace.pause(None, true)].map(|pause| pause.as_millis()), [1600, 3200]);
+        assert_eq!((0..100).map(|_| pace.pause(None, true)).max(), Some(PAUSE_REFUSED_MAX));
+        assert_eq!((pace.pause(long, false), pace.pause(None, true)), (Duration::ZERO, Duration::ZERO), "what lived begins anew");
     }
 
     #[test]
