@@ -107,6 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_found_by_their_written_digest_and_nothing_else_is() {
+        let data = tempfile::tempdir().expect("a folder");
+        let store = ArtifactStore::open(data.path()).expect("a store");
+        let digest = Digest::of(b"bytes");
+        assert_eq!(store.find(&digest.to_string()), None);
+        store.put(&digest, b"bytes").expect("stored");
+        assert_eq!(store.find(&digest.to_string()).as_deref(), Some(&b"bytes"[..]));
+        assert_eq!(store.find(&format!("../artifacts/{digest}")), None);
+        fs::remove_file(store.path(&digest)).and_then(|()| fs::write(store.path(&digest), b"bits")).expect("damaged");
+        assert_eq!(store.find(&digest.to_string()), None);
+    }
+
+    #[test]
     fn bytes_come_back_also_after_a_restart() {
         let data = tempfile::tempdir().expect("a folder");
         let store = ArtifactStore::open(data.path()).expect("opened");

@@ -44,12 +44,11 @@ impl Orders {
         Ok(orders)
     }
 
-    /// The same, and SIGHUP, which has the configuration read again.
-    pub(super) fn from_signals() -> Result<Self, Error> {
-        let orders = Self::to_stop()?;
-        let orderer = Orderer(Arc::clone(&orders.given));
+    /// And SIGHUP, which has the configuration read again.
+    pub(super) fn and_to_reload(self) -> Result<Self, Error> {
+        let orderer = Orderer(Arc::clone(&self.given));
         on_signal(SignalKind::hangup(), move || orderer.reload())?;
-        Ok(orders)
+        Ok(self)
     }
 
     /// Orders that somebody else gives.

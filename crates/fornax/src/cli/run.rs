@@ -121,19 +121,20 @@ impl Flags {
 pub(super) fn run(args: RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     raise_file_limit();
     block_on(async {
+        let orders = Orders::to_stop()?;
         if !args.chain.is_empty() {
             let limits = ExecuteLimits { timeout: args.flags.timeout.map(Into::into), memory_bytes: args.flags.memory_bytes()? };
             let chain = chain::run(&args.chain, args.input.as_deref(), limits, global);
-            return until_stopped(Orders::to_stop()?, chain).await;
+            return until_stopped(orders, chain).await;
         }
         // The command line has a file where it has no chain.
         let file = args.file.as_deref().unwrap_or(Path::new(""));
         let given = Given { file, flags: &args.flags, global };
         refuse_address(file)?;
         if given.is_program() {
-            return until_stopped(Orders::to_stop()?, run_once(given)).await;
+            return until_stopped(orders, run_once(given)).await;
         }
-        serve(given, logging, Orders::from_signals()?, None).await
+        serve(given, logging, orders.and_to_reload()?, None).await
     })
 }
 
@@ -192,10 +193,7 @@ pub(super) async fn serve(
         tokio::select! {
             _ = orders.stop() => break,
             () = asked_to_reload(&orders, &mut watch) => tokio::select! {
-                reloaded = reload(&server, given, &mut watch) => if let (Some(text), Some((supervisor, data))) = (reloaded, &supervised) {
-                    Kept::of(&server, text).await.write(data);
-                    supervisor.reloaded();
-                },
+                () = reload(&server, given, &mut watch, supervised.as_ref()) => {}
                 _ = orders.stop() => break,
             },
         }
@@ -258,8 +256,7 @@ async fn asked_to_reload(orders: &Orders, watch: &mut Option<Watch>) {
     }
 }
 
-/// Returns the text of what is in service now, if something else is.
-async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>) -> Option<Option<String>> {
+async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>, supervised: Option<&(Supervisor, PathBuf)>) {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;
@@ -268,17 +265,18 @@ async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>) ->
         if let Some(watch) = watch {
             watch.follow(&watched_files(given.file, &config))?;
         }
-        server.reload(&config).await.map(|()| text)
+        server.reload(&config).await?;
+        if let Some((supervisor, data)) = supervised {
+            Kept::of(server, text).await.write(data);
+            supervisor.reloaded();
+        }
+        Ok(())
     };
     match result.await {
-        Ok(text) => {
-            tracing::info!("reloaded");
-            Some(text)
-        }
+        Ok(()) => tracing::info!("reloaded"),
         Err(error) => {
             print_error(&error);
             tracing::warn!("not reloaded; what was in service stays");
-            None
         }
     }
 }

@@ -111,7 +111,7 @@ impl Supervision {
     /// Binds what workers serve on.
     pub(super) fn begin(given: Given<'_>) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::new(Kind::Internal, "cannot supervise").caused_by(error);
-        let orders = Orders::from_signals()?;
+        let orders = Orders::to_stop()?.and_to_reload()?;
         let children = signal(SignalKind::child()).map_err(failed)?;
         let (config, _) = given.config()?;
         let listener = bind(&config)?;
