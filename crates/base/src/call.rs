@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 
+use crate::journal::InFlight;
 use crate::{Body, Entry, Error, Kind, ModuleVersion, RequestId, Route, Slot, Taken};
 
 /// A call inside a call inside a call: this deep and no deeper.
@@ -156,6 +157,8 @@ pub struct Call {
     pub input: Input,
     /// A nested call's own places, held until the guest has ended.
     pub places: Taken,
+    /// Where the module is watched: held until the guest has ended, too.
+    pub in_flight: Option<InFlight>,
 }
 
 impl Call {
@@ -208,6 +211,7 @@ impl Call {
             trace: self.trace.clone(),
             input,
             places: Taken::default(),
+            in_flight: None,
         }
     }
 }

@@ -106,6 +106,8 @@ kinds! {
     Overloaded = "overloaded", 503, Platform;
     /// The instance that served the call beside others ended because of one of those.
     InstanceLost = "instance-lost", 503, Guest;
+    /// The module is not called since workers did not survive its calls.
+    Quarantined = "quarantined", 503, Guest;
     /// A service the call needs does not answer.
     BackendUnavailable = "backend-unavailable", 503, Backend;
     /// No answer within the wall clock limit.

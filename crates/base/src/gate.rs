@@ -231,6 +231,7 @@ impl Gate {
             trace,
             input,
             places: Taken::default(),
+            in_flight: None,
             module: routed.module,
         })
     }

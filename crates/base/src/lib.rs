@@ -16,6 +16,7 @@ mod evidence;
 mod fields;
 mod gate;
 mod id;
+pub mod journal;
 mod limits;
 mod metrics;
 mod module;

@@ -96,6 +96,10 @@ pub struct Metrics {
     pub module_unloads: Counter,
     /// Configurations put into service.
     pub reloads: Counter,
+    /// Times that this process was replaced.
+    pub worker_restarts: Counter,
+    /// Modules that are not called since workers did not survive their calls.
+    pub modules_quarantined: Gauge,
 }
 
 impl Metrics {
@@ -122,6 +126,8 @@ impl Metrics {
             module_loads: Counter::default(),
             module_unloads: Counter::default(),
             reloads: Counter::default(),
+            worker_restarts: Counter::default(),
+            modules_quarantined: Gauge::default(),
         };
         let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register("calls", "Calls by tenant, module and outcome", metrics.calls.clone());
@@ -148,6 +154,8 @@ impl Metrics {
         registry.register("module_loads", "Loads of a module's code", metrics.module_loads.clone());
         registry.register("module_unloads", "Modules whose code was dropped for others", metrics.module_unloads.clone());
         registry.register("reloads", "Configurations put into service", metrics.reloads.clone());
+        registry.register("worker_restarts", "Workers that died and were replaced", metrics.worker_restarts.clone());
+        registry.register("modules_quarantined", "Modules not called until a reload", metrics.modules_quarantined.clone());
         drop(registry);
         Arc::new(metrics)
     }

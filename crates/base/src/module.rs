@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::evidence::Shown;
+use crate::journal::Watched;
 use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Places, Reply, Tenant};
 
 /// A future that can be polled in a connection's task and moved to another thread.
@@ -87,6 +88,8 @@ pub struct ModuleVersion {
     pub metrics: Arc<ModuleMetrics>,
     /// Whether its answers say what they cost.
     pub evidence: bool,
+    /// Where its calls are written down, for whoever replaces this process.
+    pub watched: Option<Arc<Watched>>,
 }
 
 /// Of a version that is not called.
@@ -115,6 +118,7 @@ impl ModuleVersion {
             handler: Arc::new(NoHandler),
             metrics: Arc::clone(&self.metrics),
             evidence: self.evidence,
+            watched: self.watched.clone(),
         }
     }
 
@@ -123,8 +127,15 @@ impl ModuleVersion {
     ///
     /// # Errors
     ///
-    /// As the [`Handler`] says; [`Kind::Internal`] where it panicked.
+    /// As the [`Handler`] says; [`Kind::Internal`] where it panicked; [`Kind::Quarantined`].
     pub async fn answer(&self, mut call: Call) -> Result<Reply, Error> {
+        if let Some(watched) = &self.watched {
+            // Before anything of the guest's runs, its code not even loaded.
+            call.in_flight = Some(match watched.try_enter() {
+                Some(in_flight) => in_flight,
+                None => Box::pin(watched.enter(self.tenant.limits.queue_wait.min(self.limits.wall))).await?,
+            });
+        }
         if !self.evidence {
             return self.answer_unshown(call).await;
         }

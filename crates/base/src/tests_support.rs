@@ -39,5 +39,6 @@ pub fn module_with(tenant: Tenant, name: &str, places: Places) -> Arc<ModuleVers
         entries: vec![Entry::Http],
         places,
         handler: Arc::new(Never),
+        watched: None,
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use base::journal::Journal;
 use base::{Error, Gate, GateOptions, Kind, Metrics, POOLS, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use crate::config::Config;
-use crate::control::{Control, Stores};
+use crate::control::{Control, Digests, Stores};
 use crate::interfaces;
 use crate::server::Server;
 use crate::tls;
@@ -35,6 +36,8 @@ pub struct Builder {
     page_scan: bool,
     tick: Duration,
     serves: bool,
+    journal: Option<Arc<Journal>>,
+    kept: Digests,
 }
 
 impl Builder {
@@ -53,6 +56,8 @@ impl Builder {
             page_scan: true,
             tick: TICK,
             serves: true,
+            journal: None,
+            kept: Digests::new(),
         })
     }
 
@@ -118,6 +123,20 @@ impl Builder {
         self
     }
 
+    /// Writes down which modules have calls in flight, and treats them as the past of this process says.
+    #[must_use]
+    pub(crate) fn journal(mut self, journal: Option<Arc<Journal>>) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    /// Serves what another process did: modules are these bytes, not what their files are by now.
+    #[must_use]
+    pub(crate) fn kept(mut self, kept: Digests) -> Self {
+        self.kept = kept;
+        self
+    }
+
     /// Binds, connects the backends, compiles and prepares every module, and serves.
     ///
     /// # Errors
@@ -162,6 +181,12 @@ impl Builder {
             metrics,
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data, &machine);
+        if let Some(journal) = &self.journal {
+            road.metrics.worker_restarts.inc_by(journal.restarts());
+            road.metrics.modules_quarantined.set(i64::try_from(journal.quarantined()).unwrap_or(i64::MAX));
+        }
+        control.watch(self.journal);
+        control.replace(self.kept);
         control.apply(&self.config).await?;
         let server = &self.config.server;
         let cache = CacheOptions {
@@ -182,7 +207,8 @@ impl Builder {
     }
 }
 
-fn bind(config: &Config) -> Result<TcpListener, Error> {
+/// The listening socket that a configuration asks for.
+pub(crate) fn bind(config: &Config) -> Result<TcpListener, Error> {
     let address = config.server.listen;
     listen(address).map_err(|error| {
         let text = match error.kind() {
@@ -212,11 +238,15 @@ fn data_directory(named: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Er
             Ok((path.to_owned(), None))
         }
         None => {
-            let temporary = tempfile::Builder::new()
-                .prefix("fornax-")
-                .tempdir()
-                .map_err(|error| failed("cannot make a temporary data directory".to_owned(), error))?;
+            let temporary = temporary_data()?;
             Ok((temporary.path().to_owned(), Some(temporary)))
         }
     }
+}
+
+/// A private directory that goes when the value does.
+pub(crate) fn temporary_data() -> Result<TempDir, Error> {
+    let temporary = tempfile::Builder::new().prefix("fornax-").tempdir();
+    temporary
+        .map_err(|error| Error::new(Kind::Internal, format!("cannot make a temporary data directory: {error}")).caused_by(error))
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
+use base::journal::Journal;
 use base::{
     Account, Counts, Digest, Entry, Error, FileRoot, Kind, Metrics, ModuleId, ModuleVersion, Page, PageKind, Route, RouteTable,
     Snapshot, Target, Tenant, TenantLimits, Weighted,
@@ -22,6 +23,9 @@ use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules, Registered, Registrat
 use crate::config::{self, Config};
 
 type Name = (Arc<str>, Arc<str>);
+
+/// Which bytes modules are, as their digests are written.
+pub(crate) type Digests = BTreeMap<Name, String>;
 
 /// What was published, and from what: the same again is not published again.
 #[derive(Clone)]
@@ -72,6 +76,10 @@ pub(crate) struct Control {
     /// Of tenants with a page that shows them.
     counts: BTreeMap<Arc<str>, Arc<Counts>>,
     generation: u64,
+    /// Where a process that may be replaced says which modules have calls in flight.
+    journal: Option<Arc<Journal>>,
+    /// What the first configuration's modules are, whatever has become of their files since another process read them.
+    kept: Arc<Digests>,
 }
 
 impl Control {
@@ -100,6 +108,31 @@ impl Control {
             loaded: Vec::new(),
             counts: BTreeMap::new(),
             generation: 0,
+            journal: None,
+            kept: Arc::default(),
+        }
+    }
+
+    /// The calls of its modules are written down from now on.
+    pub(crate) fn watch(&mut self, journal: Option<Arc<Journal>>) {
+        self.journal = journal;
+    }
+
+    /// The first configuration is that of another process, whose modules had these digests.
+    pub(crate) fn replace(&mut self, kept: Digests) {
+        self.kept = Arc::new(kept);
+    }
+
+    /// What is in service, and which bytes it is.
+    pub(crate) fn published(&self) -> Vec<(config::Module, Digest)> {
+        self.published.values().map(|published| (published.from.clone(), published.version.digest)).collect()
+    }
+
+    /// Modules that were quarantined are called again.
+    pub(crate) fn forgive(&self) {
+        if let Some(journal) = &self.journal {
+            journal.forgive();
+            self.road.metrics.modules_quarantined.set(0);
         }
     }
 
@@ -258,13 +291,14 @@ impl Control {
         let next: Vec<_> = modules.map(|(module, anew)| self.next(module, anew, tenants, backends)).collect();
         let registered: Vec<_> = next.iter().map(|next| (&next.module.tenant, registered_name(&next.module))).collect();
         self.modules.expect(registered.iter().map(|(tenant, name)| (tenant.as_str(), &**name)));
-        let artifacts = Arc::clone(&self.artifacts);
+        let (artifacts, kept) = (Arc::clone(&self.artifacts), std::mem::take(&mut self.kept));
         let read = move |next: Next| {
             let Next { module, known, anew } = next;
             if let Some(known) = known.as_ref().filter(|_| !anew) {
                 return Ok(Ok(known.clone()));
             }
-            let artifact = read(&module.source, &artifacts).map_err(|error| at_fault(&module, error))?;
+            let kept = kept.get(&name_of(&module)).and_then(|digest| artifacts.find(digest));
+            let artifact = read(&module.source, kept, &artifacts).map_err(|error| at_fault(&module, error))?;
             Ok(known.filter(|known| known.version.digest == artifact.digest).ok_or((module, artifact)))
         };
         let (kept, read): (Vec<_>, Vec<_>) = on_all_processors(next, read).await?.into_iter().partition(Result::is_ok);
@@ -281,6 +315,7 @@ impl Control {
         let prepared = on_all_processors(read, prepare).await?;
         let registered = self.register(&prepared)?;
         for ((module, digest, prepared), registered) in prepared.into_iter().zip(registered) {
+            let watch = |journal: &Arc<Journal>| journal.module(&module.tenant, &module.name);
             let version = ModuleVersion {
                 id: registered.id,
                 name: module.name.as_str().into(),
@@ -294,6 +329,7 @@ impl Control {
                 handler: prepared.handler,
                 metrics: self.road.metrics.module(&module.tenant, &module.name),
                 evidence: module.evidence,
+                watched: self.journal.as_ref().map(watch).transpose()?,
             };
             let next = Published { backends: bound(&module, backends), from: module, version: Arc::new(version) };
             published.insert(name_of(&next.from), next);
@@ -395,9 +431,12 @@ async fn on_all_processors<T: Send + 'static, R: Send + 'static>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Reads an artifact and keeps its bytes, so that they can be compiled at any time.
-fn read(source: &Path, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
-    let bytes = registry::read_artifact(source, ARTIFACT_BYTES_MAX)?;
+/// Reads an artifact, unless its bytes are `kept`, and keeps them, so that they can be compiled at any time.
+fn read(source: &Path, kept: Option<Vec<u8>>, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => registry::read_artifact(source, ARTIFACT_BYTES_MAX)?,
+    };
     registry::kind_of(&bytes)?;
     let store = Arc::clone(artifacts);
     let artifact = Artifact::new(Digest::of(&bytes), &bytes, move |digest| store.read(digest))?;
@@ -500,6 +539,8 @@ fn chain_version(
         handler,
         metrics,
         evidence,
+        // Its steps are.
+        watched: None,
     }))
 }
 

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use base::Error;
+use base::{Digest, Error};
 use front::Road;
 use front::http::{Http, Tls};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::Control;
 use crate::tls;
 
@@ -76,6 +76,7 @@ impl Server {
             _ => None,
         };
         control.apply(config).await?;
+        control.forgive();
         if let Some((shown, read)) = tls {
             shown.replace(&read);
         }
@@ -83,6 +84,11 @@ impl Server {
             tracing::warn!("[server] has changed, which takes effect at the next start");
         }
         Ok(())
+    }
+
+    /// The modules in service, and which bytes they are.
+    pub(crate) async fn published(&self) -> Vec<(config::Module, Digest)> {
+        self.control.lock().await.published()
     }
 
     /// Calls in flight.

@@ -45,6 +45,7 @@ impl Execution {
             let stopped = self.active.meter.stopped();
             return Poll::Ready(stopped.map_or(Ok(None), Err));
         }
+        let _running = self.active.run();
         self.active.core.ticker.touch();
         meter.begin();
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use base::journal::{InFlight, Watched};
 use base::{Call, Deadline, Input, ModuleVersion, RequestId, Slot as TenantSlot, Taken};
 use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,6 +40,9 @@ pub(crate) struct Active {
     root: Option<Arc<TenantSlot>>,
     settled: AtomicBool,
     _places: Taken,
+    _in_flight: Option<InFlight>,
+    /// Of an instance that serves several calls at once, which may run for none of them.
+    watched: Option<Arc<Watched>>,
 }
 
 impl Active {
@@ -55,6 +59,8 @@ impl Active {
             root: Some(call.root),
             settled: AtomicBool::new(false),
             _places: call.places,
+            _in_flight: call.in_flight,
+            watched: None,
         };
         (Arc::new(active), call.input)
     }
@@ -79,6 +85,8 @@ impl Active {
             root: None,
             settled: AtomicBool::new(false),
             _places: Taken::default(),
+            _in_flight: None,
+            watched: call.module.watched.clone(),
         })
     }
 
@@ -86,6 +94,11 @@ impl Active {
     pub(crate) fn rest(&self) -> Option<OwnedSemaphorePermit> {
         let places = self.module.places.iter().sum();
         Arc::clone(&self.equipment.resting).try_acquire_many_owned(places).ok()
+    }
+
+    /// The guest is about to run: whoever watches the module knows, also where that is for no call.
+    pub(crate) fn run(&self) -> Option<InFlight> {
+        self.watched.as_ref().map(Watched::run)
     }
 
     /// The call is served by an instance that has lived so long.

@@ -81,6 +81,14 @@ impl ArtifactStore {
         if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(self.failed("the stored artifact is damaged", digest)) }
     }
 
+    /// The bytes whose digest is written so, if they are there and whole.
+    pub fn find(&self, digest: &str) -> Option<Vec<u8>> {
+        // A name of ours leads nowhere else.
+        let is_name = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let bytes = is_name.then(|| fs::read(self.folder.join(digest)).ok())??;
+        (Digest::of(&bytes).to_string() == digest).then_some(bytes)
+    }
+
     fn failed(&self, what: &'static str, digest: &Digest) -> Error {
         Error::new(Kind::Internal, what).internal(self.path(digest).display().to_string())
     }
@@ -96,6 +104,19 @@ mod tests {
         let digest = Digest::of(bytes);
         store.put(&digest, bytes).expect("stored");
         digest
+    }
+
+    #[test]
+    fn bytes_are_found_by_their_written_digest_and_nothing_else_is() {
+        let data = tempfile::tempdir().expect("a folder");
+        let store = ArtifactStore::open(data.path()).expect("a store");
+        let digest = Digest::of(b"bytes");
+        assert_eq!(store.find(&digest.to_string()), None);
+        store.put(&digest, b"bytes").expect("stored");
+        assert_eq!(store.find(&digest.to_string()).as_deref(), Some(&b"bytes"[..]));
+        assert_eq!(store.find(&format!("../artifacts/{digest}")), None);
+        fs::remove_file(store.path(&digest)).and_then(|()| fs::write(store.path(&digest), b"bits")).expect("damaged");
+        assert_eq!(store.find(&digest.to_string()), None);
     }
 
     #[test]

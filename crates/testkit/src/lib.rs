@@ -19,6 +19,6 @@ pub use app::App;
 pub use client::{Body, Client, Response};
 pub use guests::{built, guest};
 pub use load::{Neighbour, Timed, alone, at_once, each_at_once, note};
-pub use program::{Finished, Fornax, run_to_end, run_to_end_with};
+pub use program::{Finished, Fornax, children, run_to_end, run_to_end_with};
 pub use upstream::{Recorded, Upstream};
 pub use wait::{DEADLINE, wait_until};

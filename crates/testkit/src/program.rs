@@ -50,6 +50,16 @@ impl Fornax {
         Self::spawn(Command::new(program).arg("run").arg(file.as_ref()).args(["--listen", "127.0.0.1:0"]).args(args))
     }
 
+    /// `fornax serve FILE --listen 127.0.0.1:0 ARGS`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Fornax::start`].
+    #[track_caller]
+    pub fn serve(program: &str, file: impl AsRef<Path>, args: &[&str]) -> Self {
+        Self::spawn(Command::new(program).arg("serve").arg(file.as_ref()).args(["--listen", "127.0.0.1:0"]).args(args))
+    }
+
     /// As [`Fornax::start`], for a command that says more, such as a variable of the environment.
     ///
     /// # Panics
@@ -134,9 +144,49 @@ impl Fornax {
         self.signal(Signal::INT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("the process is there");
+    /// Asks it to read its configuration again: SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(pid(self.pid()), signal).expect("the process is there");
+    }
+
+    /// The process that serves, of `fornax serve`: its one child.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within [`DEADLINE`].
+    #[track_caller]
+    pub fn worker(&self) -> u32 {
+        let mut worker = None;
+        wait_until("there is a worker", DEADLINE, || {
+            worker = children(self.pid()).into_iter().next();
+            worker.is_some()
+        });
+        worker.expect("just seen")
+    }
+
+    /// Sends a signal to its worker.
+    ///
+    /// # Panics
+    ///
+    /// If `worker` is no child of it.
+    #[track_caller]
+    pub fn signal_worker(&self, worker: u32, signal: Signal) {
+        assert!(children(self.pid()).contains(&worker), "{worker} is no worker of this server");
+        kill_process(pid(worker), signal).expect("a child that has not been waited for");
+    }
+
+    /// Kills it where it stands, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("our own child");
     }
 
     /// Waits until it has ended by itself.
@@ -165,6 +215,12 @@ impl Drop for Fornax {
             std::io::stderr().write_all((self.log().join("\n") + "\n").as_bytes()).unwrap_or_default();
         }
     }
+}
+
+/// The processes that the main thread of a process started and has not waited for.
+pub fn children(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// A program that has ended by itself.
@@ -225,6 +281,10 @@ pub fn run_to_end_with(command: &mut Command, stdin: &[u8]) -> Finished {
     let (stdout, stderr) = (text(stdout), text(stderr));
     let status = status.unwrap_or_else(|| panic!("it did not end within {DEADLINE:?}:\n{stderr}"));
     Finished { code: status.code(), stdout, stderr }
+}
+
+fn pid(number: u32) -> Pid {
+    i32::try_from(number).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
 fn clean(command: &mut Command) -> &mut Command {

@@ -1,7 +1,7 @@
 //! The same as `afterlife` over WASI 0.3, where a task that goes on after it has returned is an ordinary thing.
 
 use common::query;
-use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::clocks::monotonic_clock::{now, wait_for};
 use wasip3::http::types::{ErrorCode, Request, Response};
 
 /// Nanoseconds in a millisecond.
@@ -17,6 +17,7 @@ impl wasip3::exports::http::handler::Guest for Afterlife {
         let (_, query) = query::split(&target);
         let id = query.get("id").unwrap_or_default().to_string();
         let wait = query.number("ms").unwrap_or(300) * MS;
+        let burns = query.get("mode") == Some("burn");
         let midbody = query.get("mode") == Some("midbody");
         let (response, mut body) = http03::streamed(200, &[("content-type".into(), b"text/plain".to_vec())]);
         wasip3::spawn(async move {
@@ -29,7 +30,12 @@ impl wasip3::exports::http::handler::Guest for Afterlife {
             } else {
                 body.write_all(b"done\n".to_vec()).await;
                 drop(body);
-                wait_for(wait).await;
+                if burns {
+                    let end = now() + wait;
+                    while now() < end {}
+                } else {
+                    wait_for(wait).await;
+                }
             }
             http03::print(format!("afterlife: finished {id}")).await;
         });

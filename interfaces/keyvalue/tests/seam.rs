@@ -1,17 +1,21 @@
 //! Real guests, in each of the three shapes of the package, through the runtime, over each embedded backend.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use base::{
-    Body, Digest, Entry, Gate, GateOptions, Input, Limits, Metrics, ModuleId, ModuleVersion, Reply, Routed, Tenant, TenantLimits,
-    Via,
+    Body, Digest, Entry, Error, Gate, GateOptions, Input, Kind, Limits, Metrics, ModuleId, ModuleVersion, Reply, Routed, Tenant,
+    TenantLimits, Via,
 };
 use bytes::Bytes;
-use guest::{Artifact, Backends, Interface, PoolSize, Runtime, RuntimeOptions};
+use guest::{Artifact, BackendTable, Backends, Grant, Interface, PoolSize, Runtime, RuntimeOptions, Session, Shape, Slot, State};
 use http::Request;
 use http_body_util::BodyExt;
 use keyvalue::host::KeyValue;
+use wasmtime::component::Linker;
 
 /// A counter guest, prepared and ready to be called.
 struct Counter {
@@ -22,24 +26,30 @@ struct Counter {
 impl Counter {
     /// Calls the guest; its status and body as text.
     async fn call(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        self.try_call(method, target, body).await.unwrap_or_else(|error| panic!("{method} {target}: {error}: {}", error.detail()))
+    }
+
+    async fn try_call(&self, method: &str, target: &str, body: &str) -> Result<(u16, String), Error> {
         let body = Body::from(Bytes::from(body.to_owned()));
         let request = Request::builder().method(method).uri(format!("http://guest{target}")).body(body);
         let input = Input::Http(request.expect("a request"));
         let routed = Routed { module: Arc::clone(&self.version), entry: Entry::Http, via: Via::default() };
         let call = self.gate.admit(routed, input).await.expect("a place");
-        let response = match self.version.handler.handle(call).await {
-            Ok(Reply::Http(response)) => response,
-            Ok(other) => panic!("{method} {target}: {other:?}"),
-            Err(error) => panic!("{method} {target}: {error}: {}", error.detail()),
+        let response = match self.version.handler.handle(call).await? {
+            Reply::Http(response) => response,
+            other => panic!("{method} {target}: {other:?}"),
         };
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("a whole body").to_bytes();
-        (status, String::from_utf8_lossy(&body).into_owned())
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 
-async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>) {
-    let interface = Arc::new(KeyValue::new());
+async fn runtime(data: &Path) -> (Runtime, BTreeMap<String, Backends>) {
+    runtime_of(Arc::new(KeyValue::new()), data).await
+}
+
+async fn runtime_of(interface: Arc<dyn Interface>, data: &Path) -> (Runtime, BTreeMap<String, Backends>) {
     let backends = interface.configure(None, &BTreeMap::new(), data).await.expect("nothing to connect to");
     let runtime = Runtime::new(RuntimeOptions {
         interfaces: vec![interface],
@@ -93,6 +103,7 @@ fn prepare((runtime, backends): &(Runtime, BTreeMap<String, Backends>), guest: &
         places: prepared.places,
         handler: prepared.handler,
         metrics: Metrics::new().module(tenant, guest),
+        watched: None,
         evidence: false,
     };
     Counter { gate: Gate::new(GateOptions { places: [128, 128] }), version: Arc::new(version) }
@@ -171,4 +182,63 @@ async fn a_guest_without_a_binding_is_refused_with_the_key_that_grants_it() {
     let text = error.to_string();
     assert!(text.contains("wasi:keyvalue/"), "{text}");
     assert!(text.contains("bindings = { keyvalue = { default = \"embedded\" } }"), "{text}");
+}
+
+/// The interface with a bug, while it `fails`.
+struct Faulty {
+    inner: KeyValue,
+    fails: Arc<AtomicBool>,
+}
+
+impl Interface for Faulty {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        self.inner.packages()
+    }
+
+    fn slot(&self) -> Slot {
+        self.inner.slot()
+    }
+
+    fn configure<'a>(
+        &'a self,
+        previous: Option<Backends>,
+        tables: &'a BTreeMap<String, BackendTable>,
+        data: &'a Path,
+    ) -> Pin<Box<dyn Future<Output = Result<Backends, Error>> + Send + 'a>> {
+        self.inner.configure(previous, tables, data)
+    }
+
+    fn check(&self, grant: &Grant) -> Result<(), Error> {
+        self.inner.check(grant)
+    }
+
+    fn link(&self, linker: &mut Linker<State>, shape: &Shape) -> Result<(), Error> {
+        self.inner.link(linker, shape)
+    }
+
+    fn open(&self, grant: &Arc<Grant>) -> Session {
+        assert!(!self.fails.load(Relaxed), "as a bug of the host would");
+        self.inner.open(grant)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_panics_while_a_guest_is_polled_fails_that_call_only() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let fails = Arc::new(AtomicBool::new(false));
+    let interface = Faulty { inner: KeyValue::new(), fails: Arc::clone(&fails) };
+    let runtime = runtime_of(Arc::new(interface), data.path()).await;
+    let counter = prepare(&runtime, "counter", "t", "memory");
+    for round in 1..=3 {
+        fails.store(true, Relaxed);
+        let error = counter.try_call("POST", "/?key=a", "").await.expect_err("it panicked");
+        assert_eq!((error.kind, error.detail().as_str()), (Kind::Internal, "a host function panicked"));
+        assert_eq!((counter.gate.in_flight(), counter.version.tenant.in_flight()), (0, 0), "its place is free");
+        fails.store(false, Relaxed);
+        assert_eq!(counter.call("POST", "/?key=a", "").await, (200, format!("{round}\n")));
+    }
 }

@@ -5,8 +5,14 @@
 
 mod chain;
 mod doctor;
+mod kept;
+mod link;
 mod logging;
+mod orders;
 mod run;
+mod serve;
+mod supervisor;
+mod suspects;
 mod watch;
 
 use std::io::Write as _;
@@ -22,12 +28,15 @@ use clap::{Args, Parser, Subcommand};
 struct Cli {
     #[command(flatten)]
     global: Global,
+    /// For `serve` alone, which starts itself again with it
+    #[arg(long, hide = true)]
+    worker: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 /// Flags every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Global {
     /// Where artifacts and embedded stores are kept; a temporary directory where nothing is said
     #[arg(long, global = true, value_name = "DIR", env = "FORNAX_DATA")]
@@ -48,6 +57,8 @@ struct Global {
 enum Command {
     /// Serve an artifact, a folder of them, or the app a configuration describes, in the foreground; or run a program once
     Run(Box<run::RunArgs>),
+    /// Serve the same for months: a process that keeps the sockets open, and one that serves and is replaced should it die
+    Serve(Box<serve::ServeArgs>),
     /// Say what this machine carries: how many calls at once, what bounds that, and what to do about it
     Doctor,
 }
@@ -58,6 +69,8 @@ pub fn main() -> ExitCode {
     let logging = logging::start(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(*args, &cli.global, &logging),
+        Command::Serve(args) if cli.worker => serve::work(*args, &cli.global, &logging),
+        Command::Serve(args) => serve::serve(*args, &cli.global, &logging),
         Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {

@@ -1,29 +1,31 @@
 //! `fornax run`: serve in the foreground until a signal, or run a program once.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base::journal::Journal;
 use base::{Command, Entry, Error, Kind, Limits, Stdio};
 use clap::Args;
 use guest::Machine;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::kept::Kept;
+use super::link::Supervisor;
 use super::logging::Logging;
+use super::orders::Orders;
 use super::watch::Watch;
 use super::{Global, chain, print_error, say};
 use crate::config::{
-    Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
+    self, Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
     parse_memory_flag, parse_reuse_flag,
 };
 use crate::{Builder, ExecuteLimits, PoolSize, Server};
 
 /// What a shell reports for a program that aborted: what a trap is.
 const ABORTED: u8 = 134;
-
-/// What a shell reports for a program a signal ended: 128 and the signal's number.
-const ENDED_BY_SIGNAL: u8 = 128;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -38,6 +40,13 @@ pub(super) struct RunArgs {
     // A file conflicts with `chain`, and what conflicts is not required.
     #[arg(long, value_name = "TEXT", requires = "chain", conflicts_with = "file")]
     input: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What is said on the command line of what is served.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -80,12 +89,26 @@ pub(super) struct RunArgs {
     args: Vec<String>,
 }
 
-impl RunArgs {
-    /// The file; the command line has one where it has no chain.
-    fn file(&self) -> &Path {
-        self.file.as_deref().unwrap_or(Path::new(""))
-    }
+/// What to serve, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) file: &'a Path,
+    pub(super) flags: &'a Flags,
+    pub(super) global: &'a Global,
+}
 
+/// The process that serves for a supervisor, which has bound the socket for it.
+pub(super) struct Worker {
+    pub(super) listener: TcpListener,
+    pub(super) journal: Arc<Journal>,
+    pub(super) supervisor: Supervisor,
+    /// The data directory.
+    pub(super) data: PathBuf,
+    /// What the worker before had in service.
+    pub(super) kept: Option<Kept>,
+}
+
+impl Flags {
     fn tls(&self) -> Option<TlsFiles> {
         Some(TlsFiles { cert: self.tls_cert.clone()?, key: self.tls_key.clone()? })
     }
@@ -97,55 +120,87 @@ impl RunArgs {
 
 pub(super) fn run(args: RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     raise_file_limit();
+    block_on(async {
+        let orders = Orders::to_stop()?;
+        if !args.chain.is_empty() {
+            let limits = ExecuteLimits { timeout: args.flags.timeout.map(Into::into), memory_bytes: args.flags.memory_bytes()? };
+            let chain = chain::run(&args.chain, args.input.as_deref(), limits, global);
+            return until_stopped(orders, chain).await;
+        }
+        // The command line has a file where it has no chain.
+        let file = args.file.as_deref().unwrap_or(Path::new(""));
+        let given = Given { file, flags: &args.flags, global };
+        refuse_address(file)?;
+        if given.is_program() {
+            return until_stopped(orders, run_once(given)).await;
+        }
+        serve(given, logging, orders.and_to_reload()?, None).await
+    })
+}
+
+/// Does what a command does.
+pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "cannot start").caused_by(error))?;
-    let code = runtime.block_on(serve(&args, global, logging));
+    let code = runtime.block_on(command);
     // Compilations that are still running have nobody left to compile for.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
-    let mut signals = Signals::new()?;
-    if !args.chain.is_empty() {
-        let limits = ExecuteLimits { timeout: args.timeout.map(Into::into), memory_bytes: args.memory_bytes()? };
-        return tokio::select! {
-            code = chain::run(&args.chain, args.input.as_deref(), limits, global) => code,
-            code = signals.next() => Ok(ExitCode::from(code)),
-        };
+async fn until_stopped(orders: Orders, work: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    tokio::select! {
+        code = work => code,
+        code = orders.stop() => Ok(ExitCode::from(code)),
     }
-    refuse_address(args.file())?;
-    if is_program(args) {
-        return tokio::select! {
-            code = run_once(args, global) => code,
-            code = signals.next() => Ok(ExitCode::from(code)),
-        };
-    }
+}
+
+/// Serves until it is told to stop.
+pub(super) async fn serve(
+    given: Given<'_>,
+    logging: &Logging,
+    orders: Orders,
+    worker: Option<Worker>,
+) -> Result<ExitCode, Error> {
     logging.hold();
-    let config = read_config(args, global)?;
-    let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
-    let server = tokio::select! {
-        server = Builder::from_config(config)?.pool(Machine::read().pool()).build() => server?,
-        code = signals.next() => return Ok(ExitCode::from(code)),
+    let kept = worker.as_ref().and_then(|worker| worker.kept.as_ref());
+    let (config, text) = match kept {
+        Some(kept) => (given.config_of(kept.text.as_deref(), Some(kept.sources()))?, kept.text.clone()),
+        None => given.config()?,
     };
-    for address in server.addresses() {
-        say(&format!("listening on {}://{address}", server.scheme()));
+    let mut watch = given.flags.watch.then(|| Watch::start(&watched_files(given.file, &config))).transpose()?;
+    let mut builder = Builder::from_config(config)?.pool(Machine::read().pool());
+    let mut supervised = None;
+    if let Some(Worker { listener, journal, supervisor, data, kept }) = worker {
+        builder = builder.listeners([listener])?.journal(Some(journal)).kept(kept.unwrap_or_default().digests());
+        supervised = Some((supervisor, data));
+    }
+    let server = tokio::select! {
+        server = builder.build() => server?,
+        code = orders.give_up() => return Ok(ExitCode::from(code)),
+    };
+    match &supervised {
+        Some((supervisor, data)) => {
+            Kept::of(&server, text).await.write(data);
+            supervisor.started().await;
+        }
+        None => server.addresses().iter().for_each(|address| announce(server.scheme(), *address)),
     }
     logging.release();
     loop {
         tokio::select! {
-            _ = signals.next() => break,
-            () = changed(&mut watch) => tokio::select! {
-                () = reload(&server, args, global, &mut watch) => {}
-                _ = signals.next() => break,
+            _ = orders.stop() => break,
+            () = asked_to_reload(&orders, &mut watch) => tokio::select! {
+                () = reload(&server, given, &mut watch, supervised.as_ref()) => {}
+                _ = orders.stop() => break,
             },
         }
     }
     let drained = tokio::select! {
         drained = server.drain() => drained,
-        code = signals.next() => return Ok(ExitCode::from(code)),
+        code = orders.stop() => return Ok(ExitCode::from(code)),
     };
     if !drained {
         tracing::warn!(in_flight = server.in_flight(), "stopped at the end of the grace period");
@@ -153,28 +208,21 @@ async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the file is a program that is meant to run once, not to serve. What is wrong with it is said when it is published.
-fn is_program(args: &RunArgs) -> bool {
-    if app_kind(args.file()).is_some() || args.file().is_dir() || args.codec.is_some() {
-        return false;
-    }
-    let artifact = registry::read_artifact(args.file(), registry::ARTIFACT_BYTES_MAX);
-    match (args.entry.as_deref(), artifact.and_then(|artifact| guest::entries(&artifact))) {
-        (_, Err(_)) => false,
-        (Some(entry), Ok(_)) => entry == Entry::Run.name(),
-        (None, Ok(entries)) => entries == [Entry::Run],
-    }
+/// The first line: where requests are taken from now on.
+pub(super) fn announce(scheme: &str, address: SocketAddr) {
+    say(&format!("listening on {scheme}://{address}"));
 }
 
 /// Runs a program on this process's standard streams, and ends as it does.
-async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
-    if args.watch || args.listen.is_some() || args.tls_cert.is_some() {
+async fn run_once(given: Given<'_>) -> Result<ExitCode, Error> {
+    let flags = given.flags;
+    if flags.watch || flags.listen.is_some() || flags.tls_cert.is_some() {
         let text = "a program runs once: --watch, --listen and --tls-cert are for services. To serve it over HTTP, name a codec: --codec wasio, cgi or ignis";
         return Err(Error::new(Kind::Unprocessable, text));
     }
-    let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
+    let config = Config::single(given.file, SingleOptions { terminal: true, ..given.single_options()? })?;
     let server = Builder::from_config(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
-    let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
+    let timeout = flags.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
     match server.run_program(command, limits).await {
@@ -195,46 +243,34 @@ fn exit_code(code: u32) -> ExitCode {
     }
 }
 
-/// SIGINT and SIGTERM, which mean the same.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "cannot listen for signals").caused_by(error));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// The exit code of a program this signal ends.
-    async fn next(&mut self) -> u8 {
-        let number = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-        };
-        ENDED_BY_SIGNAL + u8::try_from(number.as_raw_value()).unwrap_or_default()
+async fn asked_to_reload(orders: &Orders, watch: &mut Option<Watch>) {
+    let changed = async {
+        match watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = orders.reload() => {}
+        () = changed => {}
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn reload(server: &Server, args: &RunArgs, global: &Global, watch: &mut Option<Watch>) {
+async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>, supervised: Option<&(Supervisor, PathBuf)>) {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;
         }
-        let config = read_config(args, global)?;
+        let (config, text) = given.config()?;
         if let Some(watch) = watch {
-            watch.follow(&watched_files(args.file(), &config))?;
+            watch.follow(&watched_files(given.file, &config))?;
         }
-        server.reload(&config).await
+        server.reload(&config).await?;
+        if let Some((supervisor, data)) = supervised {
+            Kept::of(server, text).await.write(data);
+            supervisor.reloaded();
+        }
+        Ok(())
     };
     match result.await {
         Ok(()) => tracing::info!("reloaded"),
@@ -245,18 +281,45 @@ async fn reload(server: &Server, args: &RunArgs, global: &Global, watch: &mut Op
     }
 }
 
-fn read_config(args: &RunArgs, global: &Global) -> Result<Config, Error> {
-    let mut config = read_file(args, global)?;
-    config.server.tls = args.tls().or(config.server.tls);
-    Ok(config)
-}
+impl Given<'_> {
+    /// Whether the file is a program that is meant to run once, not to serve. What is wrong with it is said when it is published.
+    pub(super) fn is_program(self) -> bool {
+        if app_kind(self.file).is_some() || self.file.is_dir() || self.flags.codec.is_some() {
+            return false;
+        }
+        let artifact = registry::read_artifact(self.file, registry::ARTIFACT_BYTES_MAX);
+        match (self.flags.entry.as_deref(), artifact.and_then(|artifact| guest::entries(&artifact))) {
+            (_, Err(_)) => false,
+            (Some(entry), Ok(_)) => entry == Entry::Run.name(),
+            (None, Ok(entries)) => entries == [Entry::Run],
+        }
+    }
 
-fn read_file(args: &RunArgs, global: &Global) -> Result<Config, Error> {
-    let listen = args.listen.as_deref().map(parse_listen_flag).transpose()?;
-    if let Some(kind) = app_kind(args.file()) {
-        let lists = [&args.dirs, &args.env, &args.allow_hosts, &args.args];
-        let ones = [&args.entry, &args.codec, &args.reuse, &args.memory];
-        if args.timeout.is_some() || ones.iter().any(|one| one.is_some()) || lists.iter().any(|list| !list.is_empty()) {
+    /// The configuration as it is on disk now, and its text where it has one.
+    pub(super) fn config(self) -> Result<(Config, Option<String>), Error> {
+        let text = app_kind(self.file).map(|_| config::read(self.file)).transpose()?;
+        Ok((self.config_of(text.as_deref(), None)?, text))
+    }
+
+    /// The configuration that this text describes; of a folder, with these artifacts in it.
+    fn config_of(self, text: Option<&str>, files: Option<Vec<PathBuf>>) -> Result<Config, Error> {
+        let mut config = match (app_kind(self.file), text) {
+            (Some(kind), Some(text)) => self.app(kind, text)?,
+            _ => {
+                let options = SingleOptions { files, ..self.single_options()? };
+                if self.file.is_dir() { Config::folder(self.file, options)? } else { Config::single(self.file, options)? }
+            }
+        };
+        config.server.tls = self.flags.tls().or(config.server.tls);
+        Ok(config)
+    }
+
+    fn app(self, kind: AppKind, text: &str) -> Result<Config, Error> {
+        let Self { file, flags, global } = self;
+        let listen = flags.listen.as_deref().map(parse_listen_flag).transpose()?;
+        let lists = [&flags.dirs, &flags.env, &flags.allow_hosts, &flags.args];
+        let ones = [&flags.entry, &flags.codec, &flags.reuse, &flags.memory];
+        if flags.timeout.is_some() || ones.iter().any(|one| one.is_some()) || lists.iter().any(|list| !list.is_empty()) {
             return Err(Error::new(
                 Kind::Unprocessable,
                 "--dir, --env, --allow-host, --entry, --codec, --reuse, --timeout, --memory and arguments go with an artifact or a folder of \
@@ -264,42 +327,42 @@ fn read_file(args: &RunArgs, global: &Global) -> Result<Config, Error> {
             ));
         }
         let mut config = match kind {
-            AppKind::Toml => Config::from_file(args.file(), &|name| std::env::var(name).ok())?,
-            AppKind::Wasio => Config::from_wasio_file(args.file())?,
+            AppKind::Toml => Config::from_toml(text, file, &|name| std::env::var(name).ok())?,
+            AppKind::Wasio => Config::from_wasio(text, file)?,
         };
         config.server.listen = listen.unwrap_or(config.server.listen);
         config.server.data = global.data.clone().or(config.server.data);
-        return Ok(config);
+        Ok(config)
     }
-    let options = single_options(args, global)?;
-    Ok(if args.file().is_dir() { Config::folder(args.file(), options)? } else { Config::single(args.file(), options)? })
-}
 
-fn single_options(args: &RunArgs, global: &Global) -> Result<SingleOptions, Error> {
-    let defaults = Limits::default();
-    let timeout = args.timeout.map(Duration::from);
-    Ok(SingleOptions {
-        listen: args.listen.as_deref().map(parse_listen_flag).transpose()?,
-        data: global.data.clone(),
-        entry: args.entry.as_deref().map(parse_entry_flag).transpose()?,
-        codec: args.codec.clone(),
-        reuse: args.reuse.as_deref().map(parse_reuse_flag).transpose()?.unwrap_or_default(),
-        terminal: false,
-        limits: Limits {
-            cpu: timeout.unwrap_or(defaults.cpu).min(Limits::CAPS.cpu),
-            wall: timeout.unwrap_or(defaults.wall).min(Limits::CAPS.wall),
-            memory_bytes: args.memory_bytes()?.unwrap_or(defaults.memory_bytes),
-            ..defaults
-        },
-        dirs: args.dirs.iter().map(|text| parse_dir_flag(text)).collect::<Result<_, _>>()?,
-        env: args.env.iter().map(|text| parse_env_flag(text)).collect::<Result<_, _>>()?,
-        args: args.args.clone(),
-        outbound: args.allow_hosts.clone(),
-    })
+    fn single_options(self) -> Result<SingleOptions, Error> {
+        let Self { flags, global, .. } = self;
+        let defaults = Limits::default();
+        let timeout = flags.timeout.map(Duration::from);
+        Ok(SingleOptions {
+            listen: flags.listen.as_deref().map(parse_listen_flag).transpose()?,
+            data: global.data.clone(),
+            entry: flags.entry.as_deref().map(parse_entry_flag).transpose()?,
+            codec: flags.codec.clone(),
+            reuse: flags.reuse.as_deref().map(parse_reuse_flag).transpose()?.unwrap_or_default(),
+            terminal: false,
+            limits: Limits {
+                cpu: timeout.unwrap_or(defaults.cpu).min(Limits::CAPS.cpu),
+                wall: timeout.unwrap_or(defaults.wall).min(Limits::CAPS.wall),
+                memory_bytes: flags.memory_bytes()?.unwrap_or(defaults.memory_bytes),
+                ..defaults
+            },
+            dirs: flags.dirs.iter().map(|text| parse_dir_flag(text)).collect::<Result<_, _>>()?,
+            env: flags.env.iter().map(|text| parse_env_flag(text)).collect::<Result<_, _>>()?,
+            args: flags.args.clone(),
+            outbound: flags.allow_hosts.clone(),
+            files: None,
+        })
+    }
 }
 
 /// Files only, so far: what looks like an address would be called a missing file.
-fn refuse_address(file: &Path) -> Result<(), Error> {
+pub(super) fn refuse_address(file: &Path) -> Result<(), Error> {
     match file.to_str().and_then(|text| text.split_once("://")) {
         Some((scheme, _)) => {
             let text = format!("`{scheme}://…` is an address, and only local files can be run: download it first");

@@ -301,6 +301,8 @@ pub struct SingleOptions {
     pub args: Vec<String>,
     /// Where the guest may connect to.
     pub outbound: Vec<String>,
+    /// Of a folder these artifacts, not those that are in it now.
+    pub files: Option<Vec<PathBuf>>,
 }
 
 impl Config {
@@ -375,7 +377,12 @@ impl Config {
     }
 }
 
-fn read(file: &Path) -> Result<String, ConfigError> {
+/// The text of a configuration file.
+///
+/// # Errors
+///
+/// If it cannot be read or is no text.
+pub(crate) fn read(file: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(file).map_err(|error| {
         let name = file.display();
         match error.kind() {

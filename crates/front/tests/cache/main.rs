@@ -92,6 +92,7 @@ fn module(road: &Road, tenant: &Arc<Tenant>, guest: &Arc<Guest>, limits: Limits)
         digest: Digest::of(b""),
         metrics: road.metrics.module(&tenant.name, "m"),
         evidence: false,
+        watched: None,
         tenant: Arc::clone(tenant),
         app: "app".into(),
         limits,

@@ -133,6 +133,7 @@ impl Host {
             places: prepared.places,
             handler: prepared.handler,
             metrics: Metrics::new().module("tenant", name),
+            watched: None,
             evidence: false,
         }))
     }

@@ -1,7 +1,7 @@
 //! What a command line says in place of a file: one artifact, or a folder of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base::{About, Entry, PageKind, Pattern, TenantLimits};
 use guest::Reuse;
@@ -19,10 +19,10 @@ pub(in crate::config) fn single(file: &Path, options: SingleOptions) -> Checked<
 
 pub(in crate::config) fn folder(folder: &Path, options: SingleOptions) -> Checked<Config> {
     check_options(&options)?;
-    let cannot_read = |error| ConfigError::new(format!("cannot read the folder {}: {error}", folder.display()));
-    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(cannot_read)?;
-    let mut files: Vec<_> = entries.iter().map(std::fs::DirEntry::path).filter(|path| is_artifact(path)).collect();
-    files.sort();
+    let files = match &options.files {
+        Some(files) => files.clone(),
+        None => artifacts_in(folder)?,
+    };
     if files.is_empty() {
         let error = ConfigError::new(format!("no artifact in the folder {}", folder.display()));
         return Err(match folder.join("fornax.toml").is_file() {
@@ -64,6 +64,14 @@ pub(in crate::config) fn folder(folder: &Path, options: SingleOptions) -> Checke
     }
     routes.push(page_route("/", PageKind::Index));
     Ok(of_options(app, options, modules, routes))
+}
+
+fn artifacts_in(folder: &Path) -> Checked<Vec<PathBuf>> {
+    let cannot_read = |error| ConfigError::new(format!("cannot read the folder {}: {error}", folder.display()));
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(cannot_read)?;
+    let mut files: Vec<_> = entries.iter().map(std::fs::DirEntry::path).filter(|path| is_artifact(path)).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// What `fornax run DIR` serves. Editors and builds hide what is not ready.
