@@ -21,6 +21,7 @@ mod limits;
 mod metrics;
 mod module;
 mod routes;
+mod secret;
 mod snapshot;
 mod tenant;
 #[cfg(any(test, feature = "test-support"))]
@@ -39,5 +40,6 @@ pub use limits::{LimitRow, Limits, Quantity, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};
 pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
 pub use routes::{About, FileRoot, Found, Page, PageKind, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};
+pub use secret::Secret;
 pub use snapshot::{Snapshot, Snapshots};
 pub use tenant::Tenant;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use base::Tenant;
+use base::{Secret, Tenant};
 use tokio::sync::Semaphore;
 use wasmtime::{CallHook, Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
@@ -40,7 +40,7 @@ pub(crate) struct Equipment {
     /// The module's, for its log lines.
     pub(crate) name: Arc<str>,
     pub(crate) engine: Engine,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, Secret)>,
     pub(crate) args: Vec<String>,
     pub(crate) input_at_zero: bool,
     pub(crate) dirs: Vec<Directory>,

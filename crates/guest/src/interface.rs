@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,12 +54,20 @@ pub trait Interface: Send + Sync + 'static {
 pub type Backends = Arc<dyn Any + Send + Sync>;
 
 /// `[backend.NAME]` without its `interface` key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct BackendTable {
     /// The value of `type`.
     pub kind: String,
     /// Everything else; the backend reads it and refuses unknown keys.
     pub options: toml::Table,
+}
+
+/// Options may be secrets.
+impl fmt::Debug for BackendTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.keys().collect();
+        f.debug_struct("BackendTable").field("kind", &self.kind).field("options", &options).finish()
+    }
 }
 
 /// The permission of one module to use one interface.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use base::{Command, Stdio};
+use base::{Command, Secret, Stdio};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -23,7 +23,7 @@ use crate::terminal::Writer;
 pub(crate) struct Program {
     /// With the program's name in front, unless there are none at all.
     pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, Secret)>,
     pub(crate) stdin: Stdin,
     pub(crate) stdout: Stdout,
 }
@@ -59,7 +59,8 @@ impl Program {
         let equipment = &active.equipment;
         let mut env = equipment.env.clone();
         // What the operator says goes before what a client may say.
-        env.extend(command.env.into_iter().filter(|(name, _)| !equipment.env.iter().any(|(other, _)| other == name)));
+        let is_free = |(name, _): &(String, String)| !equipment.env.iter().any(|(other, _)| other == name);
+        env.extend(command.env.into_iter().filter(is_free).map(|(name, value)| (name, value.into())));
         let mut args = equipment.args.clone();
         if args.is_empty() {
             // By convention the first argument is the program's name, and programs look.

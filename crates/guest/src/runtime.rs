@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places};
+use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places, Secret};
 
 use crate::artifact::Artifact;
 use crate::code::Codes;
@@ -85,7 +85,7 @@ pub struct Module {
     /// Whether it may be started on this process's own standard streams.
     pub terminal: bool,
     /// Its environment: all of it.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, Secret)>,
     /// Its arguments, without the program's name.
     pub args: Vec<String>,
     /// The directories it sees.

@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, TenantLimits};
+use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use toml::{Spanned, Value};
 
 pub(super) use self::reuse::reuse_flag;
@@ -409,14 +409,14 @@ impl Build<'_> {
         Ok(path)
     }
 
-    fn environment(&self, raw: &raw::Module) -> Checked<Vec<(String, String)>> {
+    fn environment(&self, raw: &raw::Module) -> Checked<Vec<(String, Secret)>> {
         if raw.env.len() > ENV_ENTRIES_MAX {
             return Err(self.wrong(&raw.name, &format!("{} in module", too_many_entries())));
         }
         let one = |(name, value): (&Text, &Text)| {
             let expanded = self.text(value)?;
             env_entry(name.get_ref(), &expanded).map_err(|what| self.origin.error(name.span(), what))?;
-            Ok((name.get_ref().clone(), expanded))
+            Ok((name.get_ref().clone(), expanded.into()))
         };
         raw.env.iter().map(one).collect()
     }

@@ -32,7 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, TenantLimits};
+use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use guest::Reuse;
 
 pub use error::ConfigError;
@@ -163,7 +163,7 @@ pub struct Module {
     /// What each call may use.
     pub limits: Limits,
     /// The guest's environment, sorted by name.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, Secret)>,
     /// The guest's arguments, without the program's name.
     pub args: Vec<String>,
     /// Directories the guest sees.
@@ -296,7 +296,7 @@ pub struct SingleOptions {
     /// Directories the guest sees; see [`parse_dir_flag`].
     pub dirs: Vec<Dir>,
     /// The guest's environment; see [`parse_env_flag`]. The last of a name counts.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, Secret)>,
     /// The guest's arguments.
     pub args: Vec<String>,
     /// Where the guest may connect to.
@@ -408,8 +408,8 @@ pub fn parse_dir_flag(text: &str) -> Result<Dir, ConfigError> {
 /// # Errors
 ///
 /// If the form is another. The error does not show the value.
-pub fn parse_env_flag(text: &str) -> Result<(String, String), ConfigError> {
-    build::env_flag(text)
+pub fn parse_env_flag(text: &str) -> Result<(String, Secret), ConfigError> {
+    build::env_flag(text).map(|(name, value)| (name, value.into()))
 }
 
 /// Reads `--reuse MODE`.

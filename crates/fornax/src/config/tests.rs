@@ -98,7 +98,7 @@ fn the_example_has_every_key() {
     assert_eq!(cart.source, root.join("cart.wasm"));
     assert_eq!(cart.id, ModuleId::parse("6f1c1c3e-7d0a-4c5e-9a57-0d8e0a1b2c3d"));
     assert_eq!((cart.entry, cart.codec.as_deref(), cart.input_at_zero), (Some(Entry::Process), Some("text"), true));
-    assert_eq!(cart.env, [(text("GREETING"), text("hi")), (text("TOKEN"), text(SECRET))]);
+    assert_eq!(cart.env, [(text("GREETING"), "hi".into()), (text("TOKEN"), SECRET.into())]);
     assert_eq!(cart.args, ["--currency", "EUR"]);
     assert_eq!(cart.outbound, ["https://api.example.com", "tcp://10.1.2.3:6379"]);
     let dirs: Vec<_> = cart.dirs.iter().map(|dir| (dir.host.clone(), dir.guest.as_str(), dir.writable)).collect();
@@ -441,7 +441,7 @@ fn files_that_cannot_be_read_are_explained() {
 #[test]
 fn one_file_is_a_configuration_too() {
     let options = SingleOptions {
-        env: vec![(text("B"), text("1")), (text("A"), text("2")), (text("B"), text("3"))],
+        env: vec![(text("B"), "1".into()), (text("A"), "2".into()), (text("B"), "3".into())],
         args: vec![text("x")],
         outbound: vec![text("https://example.com")],
         ..SingleOptions::default()
@@ -451,7 +451,7 @@ fn one_file_is_a_configuration_too() {
     let Module { tenant, app, name, source, env, bindings, .. } = module;
     assert_eq!((tenant.as_str(), app.as_str(), name.as_str()), ("default", "My-Module", "My-Module"));
     assert!(source.is_absolute() && source.ends_with("out/My Module.wasm"), "{source:?}");
-    assert_eq!(*env, [(text("A"), text("2")), (text("B"), text("3"))]);
+    assert_eq!(*env, [(text("A"), "2".into()), (text("B"), "3".into())]);
     assert_eq!(bindings["keyvalue"]["default"], "embedded");
     let [route] = config.routes.as_slice() else { panic!("one route") };
     assert_eq!((route.path.as_str(), targets(route)[0].0.as_str()), ("/*", "My-Module"));
@@ -494,8 +494,8 @@ fn directory_flags() {
 
 #[test]
 fn environment_and_listen_flags() {
-    assert_eq!(parse_env_flag("A=b=c"), Ok((text("A"), text("b=c"))));
-    assert_eq!(parse_env_flag("A="), Ok((text("A"), text(""))));
+    assert_eq!(parse_env_flag("A=b=c"), Ok((text("A"), "b=c".into())));
+    assert_eq!(parse_env_flag("A="), Ok((text("A"), "".into())));
     let error = parse_env_flag(SECRET).expect_err("no value").to_string();
     assert_eq!(error, "an environment variable without a value; write `NAME=VALUE`");
     assert_eq!(parse_env_flag("=x").expect_err("no name").to_string(), "bad name of an environment variable");

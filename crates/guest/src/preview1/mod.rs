@@ -31,6 +31,7 @@ mod transfer;
 mod vectors;
 mod work;
 
+use base::Secret;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub(crate) enum Io {
 #[derive(Default)]
 pub(crate) struct Preview1 {
     args: Vec<String>,
-    env: Vec<(String, String)>,
+    env: Vec<(String, Secret)>,
     table: Table,
     /// The program's memory, once it was asked for.
     memory: Option<wasmtime::Memory>,

@@ -22,13 +22,13 @@ pub(super) fn args(caller: &mut Caller<'_, State>, at: u32, buffer: u32) -> Resu
 pub(super) fn env_sizes(caller: &mut Caller<'_, State>, count_to: u32, len_to: u32) -> Result<(), Failure> {
     let (mut memory, state) = reach(caller)?;
     let env = &state.core().preview1.env;
-    sizes(&mut memory, env.iter().map(|(name, value)| name.len() + 1 + value.len()), count_to, len_to)
+    sizes(&mut memory, env.iter().map(|(name, value)| name.len() + 1 + value.as_ref().len()), count_to, len_to)
 }
 
 pub(super) fn env(caller: &mut Caller<'_, State>, at: u32, buffer: u32) -> Result<(), Failure> {
     let (mut memory, state) = reach(caller)?;
     let env = &state.core().preview1.env;
-    strings(&mut memory, env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), at, buffer)
+    strings(&mut memory, env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_ref().as_bytes()]), at, buffer)
 }
 
 /// Writes how many strings there are, and how long they are with their zero bytes.
