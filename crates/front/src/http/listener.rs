@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::Road;
 use crate::http::cache::CacheOptions;
 use crate::http::connection::serve;
+use crate::http::forwarded::Proxies;
 use crate::http::service::Service;
 use crate::http::tls::Tls;
 
@@ -45,6 +46,8 @@ pub struct HttpOptions {
     pub cache: CacheOptions,
     /// Whether each request is a line of the access log.
     pub access_log: bool,
+    /// Whose word about their clients counts.
+    pub trusted_proxies: Proxies,
     /// What is shown to clients; without it they are served in the clear.
     pub tls: Option<Tls>,
 }

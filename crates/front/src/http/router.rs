@@ -8,6 +8,8 @@ use base::{Error, Found, Kind, Picked, Route, Snapshot};
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, header};
 
+use crate::http::forwarded::Origin;
+
 /// Longest request target: what browsers and proxies agree to carry.
 const URI_BYTES_MAX: usize = 8 << 10;
 
@@ -41,7 +43,7 @@ pub(crate) fn route<B>(
     snapshot: &Snapshot,
     host: &str,
     request: &Request<B>,
-    peer: SocketAddr,
+    client: SocketAddr,
 ) -> Result<Way, (Error, Option<HeaderValue>)> {
     let path = request.uri().path();
     if !path.starts_with('/') {
@@ -50,7 +52,7 @@ pub(crate) fn route<B>(
     }
     match snapshot.routes.find(host, path, request.method()) {
         Found::Route(route) => Ok(Way {
-            picked: route.pick(Some(peer), rand_u64),
+            picked: route.pick(Some(client), rand_u64),
             stored: stored(snapshot, host, request, route),
             counted: route.counts.is_some().then(|| Arc::clone(route)),
         }),
@@ -76,7 +78,8 @@ fn stored<B>(snapshot: &Snapshot, host: &str, request: &Request<B>, route: &Rout
 
 /// The host without its port. Exactly one `Host`, well-formed; an absolute target, which is what HTTP/2 always has, must agree
 /// with it (RFC 9112, 3.2; RFC 9113, 8.3.1).
-pub(crate) fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result<&'a str, Error> {
+pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin) -> Result<&'a str, Error> {
+    let scheme = &origin.scheme;
     let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > URI_BYTES_MAX {
         return Err(Error::new(Kind::UriTooLong, "the request target is longer than 8 KiB"));
@@ -96,7 +99,9 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result
     if text.parse::<http::uri::Authority>().is_err() || text.contains('@') || !is_host_and_port(text) {
         return Err(bad("the Host header is not valid"));
     }
-    if request.uri().scheme().is_some_and(|named| named != scheme) {
+    // What a trusted proxy has told by a field need not be what it speaks itself.
+    let is_known = |named: &Scheme| named == scheme || origin.is_told && (*named == Scheme::HTTP || *named == Scheme::HTTPS);
+    if request.uri().scheme().is_some_and(|named| !is_known(named)) {
         return Err(bad("the request target names another scheme than the one it came by"));
     }
     if let Some(authority) = request.uri().authority()
@@ -136,6 +141,10 @@ fn rand_u64() -> u64 {
 mod tests {
     use super::*;
 
+    fn by(scheme: &Scheme, is_told: bool) -> Origin {
+        Origin { client: SocketAddr::from(([192, 0, 2, 1], 1)), scheme: scheme.clone(), is_told }
+    }
+
     fn host(uri: &str, hosts: &[&str]) -> Result<String, Kind> {
         host_by(&Scheme::HTTP, uri, hosts)
     }
@@ -145,7 +154,7 @@ mod tests {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        host_of(&request.body(()).expect("a request"), scheme).map(str::to_owned).map_err(|error| error.kind)
+        host_of(&request.body(()).expect("a request"), &by(scheme, false)).map(str::to_owned).map_err(|error| error.kind)
     }
 
     #[test]
@@ -177,7 +186,7 @@ mod tests {
         let large = Request::builder().uri("/").header(header::HOST, "a").header("x", "v".repeat(65 << 10));
         let many = (0..FIELDS_MAX).fold(Request::builder().uri("/").header(header::HOST, "a"), |many, _| many.header("x", "v"));
         for too_large in [large, many] {
-            let error = host_of(&too_large.body(()).expect("a request"), &Scheme::HTTP).expect_err("too large");
+            let error = host_of(&too_large.body(()).expect("a request"), &by(&Scheme::HTTP, false)).expect_err("too large");
             assert_eq!(error.kind, Kind::HeadersTooLarge);
         }
         assert_eq!(host(&format!("/{}", "a".repeat(9000)), &["a"]), Err(Kind::UriTooLong));
@@ -191,5 +200,11 @@ mod tests {
         assert_eq!(host("https://a.example:443/x", &["a.example"]).as_deref(), Ok("a.example"));
         assert_eq!(host("https://a.example:80/x", &["a.example"]), Err(Kind::BadRequest));
         assert_eq!(host("http://a.example/x", &["a.example"]), Err(Kind::BadRequest));
+        for (uri, expected) in
+            [("http://a.example/", Ok("a.example")), ("https://a.example/", Ok("a.example")), ("ftp://a.example/", Err(()))]
+        {
+            let request = Request::get(uri).header(header::HOST, "a.example").body(()).expect("a request");
+            assert_eq!(host_of(&request, &by(&Scheme::HTTPS, true)).map_err(|_| ()), expected, "told by a proxy: {uri}");
+        }
     }
 }

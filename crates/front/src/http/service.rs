@@ -21,6 +21,7 @@ use crate::Road;
 use crate::http::cache::{self, Cache};
 use crate::http::clock::{Clock, Part};
 use crate::http::files::Files;
+use crate::http::forwarded::Origin;
 use crate::http::listener::HttpOptions;
 use crate::http::request_body::RequestBody;
 use crate::http::router::Stored;
@@ -86,17 +87,23 @@ impl Service {
     async fn respond(
         self: Arc<Self>,
         part: Part,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         is_ambiguous: bool,
     ) -> Result<Response<TrackedBody>, Infallible> {
         let clock = part.clock();
         let owes_body = request.body().is_owed();
-        let mut seen = self.options.access_log.then(|| Box::new(Seen::by(clock.peer().ip(), &request)));
-        let mut response = if is_ambiguous {
-            let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
-            self.refuse_and_close(&error)
-        } else {
-            self.answer(request, clock, &mut seen).await
+        let origin = Origin::of(&mut request, clock.peer(), clock.scheme(), &self.options.trusted_proxies);
+        let mut seen = self.options.access_log.then(|| {
+            let client = origin.as_ref().map_or(clock.peer(), |origin| origin.client);
+            Box::new(Seen::by(client.ip(), &request))
+        });
+        let mut response = match origin {
+            _ if is_ambiguous => {
+                let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
+                self.refuse_and_close(&error)
+            }
+            Ok(origin) => self.answer(request, origin, &mut seen).await,
+            Err(error) => self.refuse_and_close(&error),
         };
         if owes_body && !clock.leftover.take().await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -133,14 +140,14 @@ impl Service {
 
     /// Who answers, or the answer itself where it is there at once. Reads the snapshot: once, and lets go of it before anything
     /// is waited for.
-    fn find(&self, request: &Request<RequestBody>, clock: &Clock, scheme: &Scheme, seen: &mut Option<Box<Seen>>) -> Next {
+    fn find(&self, request: &Request<RequestBody>, origin: &Origin, seen: &mut Option<Box<Seen>>) -> Next {
         let snapshot = self.road.snapshots.load();
-        let host = router::host_of(request, scheme);
+        let host = router::host_of(request, origin);
         if let (Ok(_), Some(page)) = (&host, self.own_page(request, &snapshot)) {
             return Next::Answer(page);
         }
-        let way = match host.map_err(|error| (error, None)).and_then(|host| router::route(&snapshot, host, request, clock.peer()))
-        {
+        let found = host.map_err(|error| (error, None)).and_then(|host| router::route(&snapshot, host, request, origin.client));
+        let way = match found {
             Ok(way) => way,
             Err((error, allow)) => {
                 if let Some(counts) = &snapshot.counts {
@@ -166,9 +173,9 @@ impl Service {
         }
     }
 
-    async fn answer(&self, mut request: Request<RequestBody>, clock: &Clock, seen: &mut Option<Box<Seen>>) -> Response<Body> {
-        let scheme = clock.scheme();
-        let next = self.find(&request, clock, &scheme, seen);
+    async fn answer(&self, mut request: Request<RequestBody>, origin: Origin, seen: &mut Option<Box<Seen>>) -> Response<Body> {
+        let next = self.find(&request, &origin, seen);
+        let scheme = origin.scheme;
         let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
         // Before anything is done by the fields: what the guest does not see must not tell stored answers apart.
         strip_hop_by_hop(request.headers_mut());
@@ -182,7 +189,7 @@ impl Service {
         if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
             return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
         }
-        if scheme != Scheme::HTTP {
+        if scheme != Scheme::HTTP || request.uri().scheme().is_some_and(|named| *named != scheme) {
             name_scheme(&mut request, scheme.clone());
         }
         match stored {
