@@ -33,6 +33,12 @@ const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(1);
 /// request waiting behind 61 of them; but few make the crowds small in which answers leave, and each look is a system call.
 const EVENT_INTERVAL: u32 = 31;
 
+/// Bytes of an answer that the kernel takes before they can be sent. It takes megabytes where nothing is said, from memory that
+/// all connections of the machine share: a few thousand clients that read nothing would leave none of it to the others. Below
+/// the least, the next bytes come too late for a client that reads well.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
 /// How HTTP is served.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
@@ -94,6 +100,7 @@ impl Http {
         let mut stop_accepting = Vec::new();
         for listener in listeners {
             listener.set_nonblocking(true).map_err(failed)?;
+            hold_little(&listener);
             addresses.push(listener.local_addr().map_err(failed)?);
             let (stop, stopped) = oneshot::channel();
             stop_accepting.push(stop);
@@ -121,6 +128,14 @@ impl Http {
         let _ = self.drain.send(true);
         tokio::time::timeout(grace, self.connections.recv()).await.is_ok()
     }
+}
+
+/// Of whatever this one accepts. One that refuses, as one that is no TCP does, serves as well.
+fn hold_little(listener: &TcpListener) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
 }
 
 fn start_thread(name: String) -> io::Result<(Handle, oneshot::Sender<()>)> {
