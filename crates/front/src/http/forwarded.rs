@@ -194,7 +194,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, elements: &[String]) {
 }
 
 /// Removes the fields of proxies of which `unwanted` holds.
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+pub(crate) fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     // Most requests have none.
     if !headers.keys().any(is_of_proxies) {
         return;

@@ -1,6 +1,6 @@
 //! Host, path, method → who shall answer.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// Bytes of a request's fields: names, values, and the four bytes around them. hyper's own bound is that of its buffer,
 /// which it may overshoot.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
+
+/// The longest that is registered has 17 letters; a longer one is no method, and would be noted wherever methods are.
+const METHOD_BYTES_MAX: usize = 64;
 
 /// Fields of a request. hyper holds HTTP/1 to it by itself.
 pub(crate) const FIELDS_MAX: usize = 100;
@@ -46,7 +49,7 @@ pub(crate) fn route<B>(
     client: SocketAddr,
 ) -> Result<Way, (Error, Option<HeaderValue>)> {
     let path = request.uri().path();
-    if !path.starts_with('/') {
+    if !path.starts_with('/') || *request.method() == Method::CONNECT {
         // `CONNECT host:port` and `OPTIONS *` address the server, and it is neither a proxy nor a resource.
         return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
     }
@@ -91,12 +94,15 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin) -> Result
     if request.headers().len() > FIELDS_MAX {
         return Err(Error::new(Kind::HeadersTooLarge, "the request has more than 100 fields"));
     }
+    if request.method().as_str().len() > METHOD_BYTES_MAX {
+        return Err(bad("the request method is longer than 64 bytes"));
+    }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(value), None) = (hosts.next(), hosts.next()) else {
         return Err(bad("a request must have exactly one Host header"));
     };
     let text = value.to_str().map_err(|_| bad("the Host header is not valid"))?;
-    if text.parse::<http::uri::Authority>().is_err() || text.contains('@') || !is_host_and_port(text) {
+    if !is_host_and_port(text) {
         return Err(bad("the Host header is not valid"));
     }
     // What a trusted proxy has told by a field need not be what it speaks itself.
@@ -115,9 +121,19 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin) -> Result
 fn is_host_and_port(text: &str) -> bool {
     let host = without_port(text);
     let port = text[host.len()..].strip_prefix(':');
-    !host.is_empty()
+    is_host(host)
         && port
             .is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok()))
+}
+
+/// An address, or a name as DNS has them. RFC 3986 allows more, which no name has and somebody may take for something else.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_inner))
 }
 
 fn without_default_port<'a>(authority: &'a str, scheme: &Scheme) -> &'a str {
@@ -163,6 +179,8 @@ mod tests {
         assert_eq!(host("/", &["example.com:8080"]).as_deref(), Ok("example.com"));
         assert_eq!(host("/", &["[::1]:8080"]).as_deref(), Ok("[::1]"));
         assert_eq!(host("/", &["[::1]"]).as_deref(), Ok("[::1]"));
+        assert_eq!(host("/", &["[::ffff:127.0.0.1]"]).as_deref(), Ok("[::ffff:127.0.0.1]"));
+        assert_eq!(host("/", &["a_b.example.:8080"]).as_deref(), Ok("a_b.example."));
         assert_eq!(host("http://a.example/x", &["A.example"]).as_deref(), Ok("A.example"));
         assert_eq!(host("http://a.example:80/x", &["a.example"]).as_deref(), Ok("a.example"));
         assert_eq!(host("/", &["a:"]).as_deref(), Ok("a"), "an empty port is the default one (RFC 3986, 3.2.3)");
@@ -177,6 +195,22 @@ mod tests {
             &["a:99999"],
             &[":80"],
             &["[::1]:x"],
+            &["[::1]x"],
+            &["[::1"],
+            &["::1"],
+            &["[]"],
+            &["[::g]"],
+            &["[1.2.3.4]"],
+            &["[v1.a]"],
+            &["[fe80::1%25lo]"],
+            &["a,b"],
+            &["a;b"],
+            &["*"],
+            &["a..b"],
+            &[".a"],
+            &["."],
+            &["a%41"],
+            &["a:+1"],
             &["a:-1"],
         ] {
             assert_eq!(host("/", bad), Err(Kind::BadRequest), "{bad:?}");

@@ -13,7 +13,7 @@ use base::{
 };
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -23,7 +23,7 @@ use crate::http::clock::{Clock, Part};
 use crate::http::files::Files;
 use crate::http::forwarded::Origin;
 use crate::http::listener::HttpOptions;
-use crate::http::request_body::RequestBody;
+use crate::http::request_body::{CONTINUE, RequestBody};
 use crate::http::router::Stored;
 use crate::http::seen::Seen;
 use crate::http::{pages, router};
@@ -34,6 +34,10 @@ const BODY_IDLE: Duration = Duration::from_secs(10);
 
 /// What the metrics are written in: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Of a request that somebody may take for another one, or for two.
+const NOT_CLEAR: &str = "a request must end its lines with CR LF, name no fragment, and give its body one length that can be read, \
+                         or send it in chunks and in no other coding";
 
 /// What the requests of one listener share.
 #[derive(Debug)]
@@ -70,7 +74,10 @@ impl Service {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> + use<> {
         let (part, is_ambiguous) = clock.begin_request();
-        let request = request.map(|body| RequestBody::in_order(body, clock));
+        let is_ambiguous = is_ambiguous || !is_framed_plainly(request.headers());
+        let waits = request.version() == Version::HTTP_11
+            && request.headers().get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
+        let request = request.map(|body| RequestBody::in_order(body, waits, clock));
         Arc::clone(service).respond(part, request, is_ambiguous)
     }
 
@@ -98,10 +105,7 @@ impl Service {
             Box::new(Seen::by(client.ip(), &request))
         });
         let mut response = match origin {
-            _ if is_ambiguous => {
-                let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
-                self.refuse_and_close(&error)
-            }
+            _ if is_ambiguous => self.refuse_and_close(&Error::new(Kind::BadRequest, NOT_CLEAR)),
             Ok(origin) => self.answer(request, origin, &mut seen).await,
             Err(error) => self.refuse_and_close(&error),
         };
@@ -186,6 +190,9 @@ impl Service {
             Next::Module(routed, stored) => (routed, stored),
         };
         routed.via.in_chunks = in_chunks;
+        if let Err(error) = check_expectation(&request) {
+            return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
+        }
         if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
             return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
         }
@@ -295,7 +302,12 @@ impl Service {
         let result = module.answer(call).await;
         if let Some(error) = fault.and_then(|fault| fault.error()) {
             // Whatever the guest made of the broken body, the client is to blame.
-            return refuse(&error, id, Some(admitted));
+            let mut answered = refuse(&error, id, Some(admitted));
+            if error.kind != Kind::BodyTooLarge {
+                // Where the next request would begin is not known, or not soon.
+                answered.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return answered;
         }
         match result {
             Ok(Reply::Http(response)) => {
@@ -324,6 +336,23 @@ impl Service {
         self.road.metrics.error(error);
         error_response(error, id)
     }
+}
+
+/// Chunks are all there is: hyper takes whatever coding comes before them for the body's own.
+fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_none_or(is_chunked) && codings.next().is_none()
+}
+
+/// The one expectation there is (RFC 9110, 10.1.1). One of HTTP/1.0 means nothing.
+fn check_expectation<B>(request: &Request<B>) -> Result<(), Error> {
+    let mut expected = request.headers().get_all(header::EXPECT).iter();
+    let is_known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(CONTINUE);
+    if request.version() == Version::HTTP_10 || expected.all(is_known) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::ExpectationFailed, "nothing can be expected but `100-continue`"))
 }
 
 /// Lets the other connections of this core that are ready have their turn, before an answer that is complete is written. So answers
