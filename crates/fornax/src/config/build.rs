@@ -252,7 +252,7 @@ impl Build<'_> {
         let block = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(|address| address.to_canonical().into()));
         let wrong = || self.wrong(text, "bad trusted proxy");
         match block {
-            Ok(block) if block.trunc() != block => Err(wrong().hint(&format!("did you mean `{}`?", block.trunc()))),
+            Ok(block) if block.trunc() != block => Err(wrong().hint(format!("did you mean `{}`?", block.trunc()))),
             Ok(block) => Ok(block),
             Err(_) => Err(wrong().hint("write an address or a block, such as `10.1.2.3`, `10.0.0.0/8` or `fd00::/8`")),
         }

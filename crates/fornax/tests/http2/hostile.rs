@@ -80,7 +80,8 @@ fn a_connection_that_resets_most_of_its_streams_ends_however_slowly_it_does() {
     // Resets that the server is made to send: CVE-2025-8671.
     let made = |stream| frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes());
     let itself = |stream: u32| frame(PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[1]].concat());
-    let ways: [(&str, &dyn Fn(u32) -> Vec<u8>, u32); 3] =
+    type End<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+    let ways: [(&str, End<'_>, u32); 3] =
         [("reset", &reset, UNANSWERED_MAX + 1), ("a window beyond all", &made, 101), ("a stream of itself", &itself, 101)];
     for (what, end, most) in ways {
         let mut raw = Raw::connect(fornax.addr(), &[]);
