@@ -174,10 +174,10 @@ impl Queue {
 
     fn give_turn(&self, mut job: Job) {
         let active = Arc::clone(&job.wake.active);
+        job.wake.end_wait(false);
         if job.result.is_closed() {
             job.execution.kill();
         } else {
-            job.wake.queued.store(false, Ordering::Release);
             let used = active.meter.cpu_used();
             let polled = Pin::new(&mut job.execution).poll(&mut Context::from_waker(&Waker::from(Arc::clone(&job.wake))));
             let mut inner = self.lock();
@@ -192,12 +192,14 @@ impl Queue {
                 }
             }
         }
+        job.wake.end_wait(true);
         self.guests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Inner {
     fn make_ready(&mut self, wake: &JobWake) {
+        wake.active.equipment.habit.wait();
         self.turns.push(&wake.active.module, wake.active.meter.cpu_used(), wake.id);
         self.wake_runner();
     }
@@ -219,8 +221,17 @@ struct JobWake {
     queue: Arc<Queue>,
     active: Arc<Active>,
     id: u64,
-    /// Whether it waits for its turn already.
+    /// Whether it waits for its turn already, or wants no more of them.
     queued: AtomicBool,
+}
+
+impl JobWake {
+    /// Its turn has come; the last one, if it has ended: then nothing wakes it any more.
+    fn end_wait(&self, has_ended: bool) {
+        if self.queued.swap(has_ended, Ordering::AcqRel) {
+            self.active.equipment.habit.end_wait();
+        }
+    }
 }
 
 impl Wake for JobWake {
