@@ -21,6 +21,9 @@ const FORNAX: &str = env!("CARGO_BIN_EXE_fornax");
 /// Where nothing is said.
 const RUSH: Duration = Duration::from_secs(3);
 
+/// For as long it is measured what the server can do.
+const PEAK: Duration = Duration::from_millis(1500);
+
 /// How much more is offered than can be done.
 const TIMES: f64 = 10.0;
 
@@ -133,7 +136,7 @@ fn rush(what: &str, app: App, path: &str, at_once: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         assert_eq!(client.ask().await.status, 200, "it is loaded");
-        let peak = client.peak(at_once, duration.min(Duration::from_secs(2))).await;
+        let peak = client.peak(at_once, PEAK).await;
         let began = Instant::now();
         let answers = client.offer(TIMES * peak, duration).await;
         // Who is let in last is answered after the rush, and counts for it as whoever was let in first.
@@ -155,12 +158,14 @@ fn rush(what: &str, app: App, path: &str, at_once: usize) {
             }
             assert!(over.elapsed() < RECOVERED, "{what}: still refused {:?} after the rush", over.elapsed());
         };
+        // On a machine that does other things, too, it is not always the same.
+        let later = client.peak(at_once, PEAK).await;
         note(&format!(
-            "{what}: peak {peak:.0}/s, {} offered in {duration:?}, goodput {goodput:.0}/s, {refused} refused, the longest answer {longest:?}, \
+            "{what}: peak {peak:.0}/s and {later:.0}/s, {} offered in {duration:?}, goodput {goodput:.0}/s, {refused} refused, the longest answer {longest:?}, \
              itself again after {again:?}",
             answers.len()
         ));
-        assert!(goodput >= goodput_min * peak, "{what}: goodput {goodput:.0}/s of {peak:.0}/s");
+        assert!(goodput >= goodput_min * peak.min(later), "{what}: goodput {goodput:.0}/s of {peak:.0}/s");
         assert!(refused > 0, "{what}: nothing was refused, so it was no rush");
     });
 }
@@ -174,5 +179,5 @@ fn calls_that_wait_go_on_at_their_pace_under_ten_times_as_many() {
 #[test]
 fn calls_that_compute_go_on_at_their_pace_under_ten_times_as_many() {
     let app = App::new().module("work", "work", "").route("/*", "work", "");
-    rush("calls that compute", app, "/spin?rounds=2000000", 4);
+    rush("calls that compute", app, "/spin?rounds=4000000", 4);
 }

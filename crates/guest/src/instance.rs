@@ -55,7 +55,7 @@ pub(crate) struct Equipment {
 /// How long calls of a module that kept computing make its next ones begin on a runner.
 const HABIT_MS: u64 = 100;
 
-/// Guests of a module that wait for a turn of a core; the next call is refused. All calls of a tenant at once, each with a share of
+/// Guests of a module that compute and wait for a turn of a core; the next call is refused. All calls of a tenant at once, each with a share of
 /// the cores, would all be answered too late. With so many, one that computes for 50 ms is answered after some seconds on an
 /// ordinary machine, and two hundred that never end are still let in, and ended in time.
 const CROWD_MAX: u32 = 256;
@@ -67,7 +67,7 @@ pub(crate) struct Habit {
     born: Instant,
     /// When a call was last moved, in milliseconds since `born`; 0 for never.
     moved_at_ms: AtomicU64,
-    /// Guests that wait for their turn on a runner.
+    /// Guests that compute and wait for their turn on a runner.
     waiting: AtomicU32,
 }
 
@@ -89,7 +89,7 @@ impl Habit {
         }
     }
 
-    /// A guest waits for a turn.
+    /// A guest that computes waits for a turn.
     pub(crate) fn wait(&self) {
         self.waiting.fetch_add(1, Relaxed);
     }
