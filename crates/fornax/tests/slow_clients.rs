@@ -33,8 +33,8 @@ const ALL_GONE: Duration = Duration::from_secs(15);
 /// Between two bytes of a head.
 const DRIBBLE_EVERY: Duration = Duration::from_secs(1);
 
-/// A good request beside a thousand that begin at once, on two cores that compile something as well.
-const NEIGHBOUR_WITHIN: Duration = Duration::from_secs(1);
+/// A good request beside thousands that begin at once, on two cores that compile something as well.
+const NEIGHBOUR_WITHIN: Duration = Duration::from_secs(2);
 
 /// Clients that take nothing, to see what is held for them.
 const UNREAD: u64 = 50;
@@ -48,8 +48,9 @@ const HELD_BYTES_MAX: u64 = 384 << 10;
 /// More than the buffers of both kernels take.
 const LARGE_BYTES: usize = 16 << 20;
 
-/// A client's buffer that fills at once.
+/// A client's buffers, that fill at once: it is the server's memory that is of interest, and both kernels are one here.
 const RECEIVE_BYTES: u32 = 4 << 10;
+const SEND_BYTES: u32 = 16 << 10;
 
 /// Beside the crowd: files of both processes.
 const OTHER_FILES: usize = 500;
@@ -184,6 +185,7 @@ fn may_have_files(files: usize) -> bool {
 async fn be_slow(address: SocketAddr, way: Way) -> Instant {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(RECEIVE_BYTES).expect("a small buffer");
+    socket.set_send_buffer_size(SEND_BYTES).expect("a small buffer");
     let began = Instant::now();
     let mut stream = socket.connect(address).await.expect("it is let in");
     let came = Instant::now();

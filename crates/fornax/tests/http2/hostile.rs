@@ -20,6 +20,12 @@ const UNANSWERED_MAX: u32 = 200;
 /// How long a piece of an answer may be left waiting.
 const STALL: Duration = Duration::from_secs(10);
 
+/// A slow client is gone so long after it came.
+const SLOW_GONE: Duration = Duration::from_secs(15);
+
+/// Between two bytes of somebody who dribbles.
+const DRIBBLE_EVERY: Duration = Duration::from_millis(250);
+
 /// What happens at once on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -170,11 +176,25 @@ fn a_head_that_stops_ends_its_connection() {
     let began = Instant::now();
     // Who is in the middle of a head cannot answer a PING, and who has left does not.
     let waiting = thread::spawn(move || (raw.find(|_| false).is_none(), Instant::now()));
+    // Nor can who sends it byte by byte.
+    let mut slow = Raw::connect(fornax.addr(), &[]);
+    let dribbling = thread::spawn(move || {
+        let head = [frame(HEADERS, END_STREAM, 1, frames::GET), frame(CONTINUATION, 0, 1, &[0; 1000])].concat();
+        for byte in head {
+            if slow.send(&[byte]).is_err() {
+                break;
+            }
+            thread::sleep(DRIBBLE_EVERY);
+        }
+        Instant::now()
+    });
     assert!(dead.find(|frame| frame.kind == PING && frame.flags == 0).is_some(), "a sign of life is asked for");
     assert!(dead.find(|_| false).is_none());
     let (ended, at) = waiting.join().expect("no panic");
-    note(&format!("ended after {:?} and {:?}", at - began, began.elapsed()));
-    assert!(ended && began.elapsed() < Duration::from_secs(20) + AT_ONCE);
+    let dead_for = began.elapsed();
+    let dribbled_for = dribbling.join().expect("no panic") - began;
+    note(&format!("ended after {:?}, {dead_for:?} and {dribbled_for:?}", at - began));
+    assert!(ended && [at - began, dead_for, dribbled_for].iter().all(|took| *took < SLOW_GONE + AT_ONCE));
 }
 
 #[test]

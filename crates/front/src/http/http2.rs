@@ -66,9 +66,9 @@ const UNANSWERED_MAX: u32 = 200;
 const FAULTY_STREAMS_MAX: usize = 100;
 
 /// A connection that was silent for so long is asked for a sign of life, and closed without one. In the middle of a head
-/// nobody can give it, so this bounds heads as well.
-const PING_AFTER: Duration = Duration::from_secs(10);
-const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// nobody can give it, so this bounds heads as well: both together are less than the 15 s after which a slow client is gone.
+const PING_AFTER: Duration = Duration::from_secs(8);
+const PING_PATIENCE: Duration = Duration::from_secs(6);
 
 /// What a client that was told goodbye has left to answer the PING behind it and to take the rest of its answers.
 const GOODBYE: Duration = Duration::from_secs(2);
