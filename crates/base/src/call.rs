@@ -32,7 +32,7 @@ pub struct Routed {
 pub struct Via {
     /// The route that matched.
     pub route: Option<Arc<Route>>,
-    /// The other end of the connection.
+    /// The client: the other end of the connection, or who a trusted proxy has named, with port 0 where it named none.
     pub peer: Option<SocketAddr>,
     /// The body came in chunks: that is said in a field of the connection's own, which is not passed on.
     pub in_chunks: bool,

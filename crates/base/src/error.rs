@@ -80,6 +80,8 @@ kinds! {
     UriTooLong = "uri-too-long", 414, Client;
     /// The file has none of the bytes the request asks for.
     RangeNotSatisfiable = "range-not-satisfiable", 416, Client;
+    /// The request expects what this server does not know how to do.
+    ExpectationFailed = "expectation-failed", 417, Client;
     /// The artifact cannot be published.
     Unprocessable = "unprocessable", 422, Guest;
     /// The request head is over 64 KiB or 100 fields.

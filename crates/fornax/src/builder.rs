@@ -11,7 +11,7 @@ use base::journal::Journal;
 use base::{Error, Gate, GateOptions, Kind, Metrics, POOLS, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
-use front::http::{CacheOptions, Http, HttpOptions};
+use front::http::{CacheOptions, Http, HttpOptions, Proxies};
 use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions, TICK};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -200,6 +200,7 @@ impl Builder {
             metrics: server.metrics.clone(),
             cache,
             access_log: server.access_log,
+            trusted_proxies: Proxies::new(server.trusted_proxies.iter().copied()),
             tls: tls.clone(),
         };
         let http = self.serves.then(|| Http::start(listeners, road.clone(), options)).transpose()?;

@@ -248,6 +248,44 @@ fn our_own_listener_cannot_be_reached() {
 }
 
 #[test]
+fn a_wildcard_grants_no_address_of_this_machine_however_it_is_spelled() {
+    let upstream = Upstream::start();
+    let fornax = serve(&["*://*:*"]);
+    let port = upstream.addr().port();
+    for proxy in PROXIES {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.1",
+            "2130706433",
+            "0177.0.0.1",
+            "0x7f.1",
+            "0x7f000001",
+            "0",
+            "localhost",
+            "LOCALHOST.",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[64:ff9b::127.0.0.1]",
+            "[2002:7f00:1::]",
+            "[fe80::1%25lo]",
+            "127%2e0%2e0%2e1",
+            "%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1",
+            "a@127.0.0.1",
+        ] {
+            let url = format!("http://{}:{port}/ok", host.replace('%', "%25"));
+            let answer = fornax.client().get(&path(proxy, &url, "&connect_ms=2000"));
+            assert_eq!(answer.status, 502, "{proxy} {host}: {}", answer.text());
+            let code = answer.text();
+            // The last is what the guest says when it cannot even write the request.
+            let codes = ["destination-IP-prohibited", "HTTP-request-denied", "HTTP-request-URI-invalid", "invalid authority"];
+            assert!(codes.contains(&code.trim_end()), "{proxy} {host}: {code}");
+        }
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
 fn redirects_are_the_guests_to_follow() {
     let upstream = Upstream::start();
     let fornax = serve(&[&upstream.url("")]);

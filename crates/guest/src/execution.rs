@@ -125,6 +125,8 @@ enum Place {
     Moved(Moved),
     /// In an instance that serves others, too, and is driven elsewhere.
     Shared(Seat),
+    /// Too many calls of its module wait for a core.
+    Refused,
     Ended,
 }
 
@@ -139,6 +141,9 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new(future: GuestFuture, active: Arc<Active>) -> Self {
+        if active.equipment.habit.is_crowded() {
+            return Self { place: Place::Refused, kept: None, active, deadline: DeadlineTimer::default() };
+        }
         let mut guest = Self::here(future, active);
         if guest.active.equipment.habit.is_computing() {
             guest.move_to_runner();
@@ -195,6 +200,7 @@ impl Guest {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let result = match &mut self.place {
             Place::Ended => return Poll::Ready(Ok(())),
+            Place::Refused => Err(Error::new(Kind::Overloaded, "too many calls compute at once, try again").retry_after(1)),
             Place::Here(execution) => match execution.poll(cx) {
                 Poll::Ready(result) => result,
                 Poll::Pending if self.active.meter.keeps_computing() => {

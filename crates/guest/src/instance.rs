@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use base::{Secret, Tenant};
@@ -57,6 +57,11 @@ pub(crate) struct Equipment {
 /// How long calls of a module that kept computing make its next ones begin on a runner.
 const HABIT_MS: u64 = 100;
 
+/// Guests of a module that compute and wait for a turn of a core; the next call is refused. All calls of a tenant at once, each with a share of
+/// the cores, would all be answered too late. With so many, one that computes for 50 ms is answered after some seconds on an
+/// ordinary machine, and two hundred that never end are still let in, and ended in time.
+const CROWD_MAX: u32 = 256;
+
 /// What the calls of a module lately did. When one kept computing, the next are likely to, and a crowd of them would hold a
 /// connection's thread for a tick or two each: they begin where such guests end up.
 #[derive(Debug)]
@@ -64,11 +69,13 @@ pub(crate) struct Habit {
     born: Instant,
     /// When a call was last moved, in milliseconds since `born`; 0 for never.
     moved_at_ms: AtomicU64,
+    /// Guests that compute and wait for their turn on a runner.
+    waiting: AtomicU32,
 }
 
 impl Habit {
     pub(crate) fn new() -> Self {
-        Self { born: Instant::now(), moved_at_ms: AtomicU64::new(0) }
+        Self { born: Instant::now(), moved_at_ms: AtomicU64::new(0), waiting: AtomicU32::new(0) }
     }
 
     /// A call of the module was moved.
@@ -82,6 +89,21 @@ impl Habit {
             0 => false,
             at_ms => self.now_ms() < at_ms + HABIT_MS,
         }
+    }
+
+    /// A guest that computes waits for a turn.
+    pub(crate) fn wait(&self) {
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// It does no longer.
+    pub(crate) fn end_wait(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether so many wait that one more would be answered too late.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.waiting.load(Relaxed) >= CROWD_MAX
     }
 
     fn now_ms(&self) -> u64 {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 use base::{Error, Kind};
 use tokio::runtime::{Builder, Handle};
@@ -26,6 +27,10 @@ use crate::turns::Turns;
 /// How nice runner threads are: about a third of the weight of a connection's thread on a contended core. Nicer, and a machine that
 /// is busy with other things would keep a guest from ever reaching its CPU limit.
 const NICE: i32 = 5;
+
+/// What a guest has computed when it counts as one that does: a tick. Most calls never have; of those that wait for something in
+/// between there may be ten thousand.
+const COMPUTES_FROM: Duration = Duration::from_millis(1);
 
 type Result = std::result::Result<Kept, Error>;
 
@@ -145,7 +150,14 @@ impl Queue {
         let mut inner = self.lock();
         inner.last_id += 1;
         let id = inner.last_id;
-        let wake = Arc::new(JobWake { queue: Arc::clone(self), active, id, queued: AtomicBool::new(true) });
+        let wake = Arc::new(JobWake {
+            queue: Arc::clone(self),
+            active,
+            id,
+            queued: AtomicBool::new(true),
+            counts: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+        });
         inner.make_ready(&wake);
         inner.jobs.insert(id, Job { execution, wake, result });
         id
@@ -175,6 +187,7 @@ impl Queue {
 
     fn give_turn(&self, mut job: Job) {
         let active = Arc::clone(&job.wake.active);
+        job.wake.end_wait();
         if job.result.is_closed() {
             job.execution.kill();
         } else {
@@ -193,13 +206,25 @@ impl Queue {
                 }
             }
         }
+        let inner = self.lock();
+        job.wake.has_ended.store(true, Ordering::Relaxed);
+        job.wake.end_wait();
+        drop(inner);
         self.guests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Inner {
     fn make_ready(&mut self, wake: &JobWake) {
-        self.turns.push(&wake.active.module, wake.active.meter.cpu_used(), wake.id);
+        if wake.has_ended.load(Ordering::Relaxed) {
+            return;
+        }
+        let used = wake.active.meter.cpu_used();
+        if used >= COMPUTES_FROM {
+            wake.counts.store(true, Ordering::Relaxed);
+            wake.active.equipment.habit.wait();
+        }
+        self.turns.push(&wake.active.module, used, wake.id);
         self.wake_runner();
     }
 
@@ -222,6 +247,18 @@ struct JobWake {
     id: u64,
     /// Whether it waits for its turn already.
     queued: AtomicBool,
+    /// Whether it does as one of those that compute. Changes under the queue's lock, or while nobody else has the job.
+    counts: AtomicBool,
+    has_ended: AtomicBool,
+}
+
+impl JobWake {
+    /// Its turn has come, or it needs none any more.
+    fn end_wait(&self) {
+        if self.counts.swap(false, Ordering::Relaxed) {
+            self.active.equipment.habit.end_wait();
+        }
+    }
 }
 
 impl Wake for JobWake {

@@ -8,12 +8,13 @@ mod route;
 mod single;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
+use ipnet::IpNet;
 use toml::{Spanned, Value};
 
 pub(super) use self::reuse::reuse_flag;
@@ -239,12 +240,25 @@ impl Build<'_> {
                 .as_ref()
                 .map(|number| self.whole(Some(number), "modules_loaded", 1..=MODULES_LOADED_MAX, 0))
                 .transpose()?,
+            trusted_proxies: raw.trusted_proxies.iter().map(|text| self.proxy(text)).collect::<Checked<_>>()?,
             tls: raw
                 .tls
                 .as_ref()
                 .map(|tls| Ok(TlsFiles { cert: self.path(&tls.cert)?, key: self.path(&tls.key)? }))
                 .transpose()?,
         })
+    }
+
+    /// An address, or a block of them.
+    fn proxy(&self, text: &Text) -> Checked<IpNet> {
+        let value = self.text(text)?;
+        let block = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(|address| address.to_canonical().into()));
+        let wrong = || self.wrong(text, "bad trusted proxy");
+        match block {
+            Ok(block) if block.trunc() != block => Err(wrong().hint(format!("did you mean `{}`?", block.trunc()))),
+            Ok(block) => Ok(block),
+            Err(_) => Err(wrong().hint("write an address or a block, such as `10.1.2.3`, `10.0.0.0/8` or `fd00::/8`")),
+        }
     }
 
     fn cache(&self, raw: &raw::Cache) -> Checked<Cache> {

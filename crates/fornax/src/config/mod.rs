@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use guest::Reuse;
+use ipnet::IpNet;
 
 pub use error::ConfigError;
 
@@ -82,6 +83,8 @@ pub struct Server {
     pub access_log: bool,
     /// How many modules may have their code in memory; as many as the machine carries where nothing is said.
     pub modules_loaded: Option<u32>,
+    /// Addresses of proxies whose word about their clients counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// What makes it HTTPS.
     pub tls: Option<TlsFiles>,
 }
@@ -125,6 +128,7 @@ impl Default for Server {
             cache: Cache::default(),
             access_log: false,
             modules_loaded: None,
+            trusted_proxies: Vec::new(),
             tls: None,
         }
     }

@@ -73,6 +73,8 @@ pub(super) struct Server {
     #[serde(default)]
     pub(super) access_log: bool,
     pub(super) modules_loaded: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<Text>,
     pub(super) tls: Option<Tls>,
 }
 

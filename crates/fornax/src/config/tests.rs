@@ -80,6 +80,7 @@ fn the_example_has_every_key() {
     assert_eq!(config.server.health.as_deref(), Some("/healthz"));
     assert_eq!(config.server.metrics.as_deref(), Some("/metrics"));
     assert!(config.server.access_log);
+    assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8", "::1/128"].map(|block| block.parse().expect("a block")));
     assert_eq!(config.server.modules_loaded, Some(500));
     let tls = config.server.tls.as_ref().expect("two files");
     assert_eq!((&tls.cert, &tls.key), (&root.join("cert.pem"), &root.join("key.pem")));
@@ -229,6 +230,14 @@ const BAD_FILES: &[(&str, &str)] = &[
         "`metrics` and `health` share the path `/h/ready` in fornax.toml at line 3, column 11",
     ),
     ("[server]\ndata = ''\nA_MODULE", "empty path `` in fornax.toml at line 2, column 8"),
+    (
+        "[server]\ntrusted_proxies = [\"10.0.0.1/8\"]\n",
+        "bad trusted proxy `10.0.0.1/8` in fornax.toml at line 2, column 20; did you mean `10.0.0.0/8`?",
+    ),
+    (
+        "[server]\ntrusted_proxies = [\"10.0.0.1\", \"proxy.example\"]\n",
+        "bad trusted proxy `proxy.example` in fornax.toml at line 2, column 32; write an address or a block, such as `10.1.2.3`, `10.0.0.0/8` or `fd00::/8`",
+    ),
     ("[server]\nmodules_loaded = 0\n", "`modules_loaded` not between 1 and 1000000 in fornax.toml at line 2, column 18"),
     ("[tenant.a]\nin_flight = 0\n", "`in_flight` not between 1 and 4294967295 in fornax.toml at line 2, column 13"),
     ("[tenant.a]\nin_flight = 's3cr3t'\n", "expected a whole number but found a string in fornax.toml at line 2, column 13"),

@@ -224,3 +224,27 @@ async fn the_access_log_says_http2() {
     assert_eq!(client.ask(client.request("GET", "/a?b").header("user-agent", "test")).await.status, 200);
     fornax.wait_for_log(|line| line.ends_with("\"GET /a?b HTTP/2.0\" 200 19 \"-\" \"test\""), testkit::DEADLINE);
 }
+
+/// `:scheme` of a proxy that ends TLS and speaks HTTP/2 in the clear to us.
+#[tokio::test]
+async fn a_scheme_is_a_trusted_proxys_to_name() {
+    let app = |lines| App::new().server(lines).module("inspect", "inspect", "");
+    let trusted = Fornax::run(FORNAX, app("trusted_proxies = [\"127.0.0.1\"]").write(), &[]);
+    let mut client = Client::connect(trusted.addr()).await;
+    for (uri, proto, scheme) in [
+        ("https://example.com/", None, "https"),
+        ("http://example.com/", None, "http"),
+        ("http://example.com/", Some("https"), "https"),
+        ("https://example.com/", Some("http"), "http"),
+    ] {
+        let request = http::Request::get(uri).header("x-forwarded-for", "203.0.113.7");
+        let answer =
+            client.ask(proto.into_iter().fold(request, |request, proto| request.header("x-forwarded-proto", proto))).await;
+        assert_eq!(answer.status, 200, "{uri} {proto:?}: {}", answer.text());
+        let told: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!((&told["scheme"], &told["authority"]), (&scheme.into(), &"example.com".into()), "{uri} {proto:?}");
+    }
+    let other = Fornax::run(FORNAX, app("").write(), &[]);
+    let request = http::Request::get("https://example.com/").header("x-forwarded-proto", "https");
+    assert_eq!(Client::connect(other.addr()).await.ask(request).await.status, 400);
+}

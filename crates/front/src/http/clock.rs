@@ -51,7 +51,7 @@ pub(crate) struct Clock {
     pub(crate) leftover: Leftover,
     /// Requests handed to the service.
     requests: AtomicU64,
-    /// The first request whose head gives its body two lengths.
+    /// The first request whose head is not clear.
     ambiguous_at: AtomicU64,
 }
 
@@ -96,8 +96,8 @@ impl Clock {
         }
     }
 
-    /// Begins the next request of HTTP/1. Returns its answer, which is a part of it, and whether its head gives its body two
-    /// lengths.
+    /// Begins the next request of HTTP/1. Returns its answer, which is a part of it, and whether its head is not
+    /// clear.
     pub(crate) fn begin_request(self: &Arc<Self>) -> (Part, bool) {
         self.enter(Phase::Busy);
         self.parts.store(1, Relaxed);
@@ -126,7 +126,7 @@ impl Clock {
         }
     }
 
-    /// The `index`th request, from 0, gives its body two lengths.
+    /// The `index`th request, from 0, is not clear: see [`Framing`](crate::http::head::Framing).
     pub(crate) fn note_ambiguous(&self, index: u64) {
         self.ambiguous_at.store(index, Relaxed);
     }

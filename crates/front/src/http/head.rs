@@ -5,6 +5,9 @@
 //! looked at as they arrive. Bodies are passed over by their length, so that the head of a pipelined request is found where
 //! it begins. A length that cannot be read here — it is longer than what is kept of a line, or no number — may still be one to
 //! hyper; from there on it is not known where requests begin, so none is answered.
+//!
+//! Two more things that hyper takes and others may take for something else are seen only here: a line that ends in LF alone,
+//! and a fragment in the target, which is dropped.
 
 use std::mem;
 
@@ -41,7 +44,9 @@ pub(crate) struct Framing {
     prefix: Vec<u8>,
     /// The line was longer than its prefix.
     is_cut: bool,
-    /// The head has a length that cannot be read.
+    /// The last byte of what there is of the line was CR.
+    has_cr: bool,
+    /// The head has a length that cannot be read, a line without CR, or a fragment.
     is_unclear: bool,
     length: Option<u64>,
     is_chunked: bool,
@@ -69,7 +74,7 @@ impl Framing {
         }
     }
 
-    /// The first request that gives its body two lengths, or that begins where that cannot be known, counted from 0.
+    /// The first request that is not clear, or that begins where that cannot be known, counted from 0.
     pub(crate) fn ambiguous_at(&self) -> Option<u64> {
         self.ambiguous_at
     }
@@ -80,7 +85,12 @@ impl Framing {
         let room = PREFIX_BYTES - self.prefix.len();
         self.prefix.extend_from_slice(&line[..line.len().min(room)]);
         self.is_cut |= line.len() > room;
+        if let Some(last) = line.last() {
+            self.has_cr = *last == b'\r';
+        }
+        self.is_unclear |= self.place == Place::Before && line.contains(&b'#');
         let Some(end) = end else { return &[] };
+        self.is_unclear |= !mem::take(&mut self.has_cr);
         let mut prefix = mem::take(&mut self.prefix);
         self.end_line(prefix.strip_suffix(b"\r").unwrap_or(&prefix));
         prefix.clear();
@@ -104,7 +114,13 @@ impl Framing {
                     Some(size) => Place::Chunk(size.saturating_add(2)),
                 }
             }
-            (Place::Trailers, true) => self.place = Place::Before,
+            (Place::Trailers, true) => {
+                // The request they belong to is being answered: it is the next one that begins nobody knows where.
+                if self.is_unclear {
+                    self.ambiguous_at.get_or_insert(self.heads);
+                }
+                self.place = Place::Before;
+            }
             _ => {}
         }
     }
@@ -183,6 +199,33 @@ mod tests {
             assert_eq!(ambiguous_at(&format!("{before}{BOTH}")), Some(1), "{before}");
             assert_eq!(ambiguous_at(&format!("{before}{before}\r\n{BOTH}")), Some(2), "{before}");
         }
+    }
+
+    #[test]
+    fn lines_end_in_cr_and_lf() {
+        for head in [
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "GET / HTTP/1.1\r\nX: a\nHost: a\r\n\r\n",
+            "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            assert_eq!(ambiguous_at(head), Some(0), "{head:?}");
+            assert_eq!(ambiguous_at(&format!("{PLAIN}{head}")), Some(1), "{head:?}");
+        }
+        for body in ["4\nbody\r\n0\r\n\r\n", "0\n\r\n", "0\r\nX: a\n\r\n", "0\r\n\n"] {
+            let stream = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}{PLAIN}");
+            assert_eq!(ambiguous_at(&stream), Some(1), "{body:?}");
+        }
+        let long = format!("GET /{} HTTP/1.1\nHost: a\r\n\r\n", "a".repeat(100));
+        assert_eq!(ambiguous_at(&long), Some(0));
+    }
+
+    #[test]
+    fn a_target_has_no_fragment() {
+        assert_eq!(ambiguous_at("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"), Some(0));
+        assert_eq!(ambiguous_at(&format!("GET /{}#b HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(100))), Some(0));
+        assert_eq!(ambiguous_at("GET /a%23b HTTP/1.1\r\nHost: a\r\nX: #\r\n\r\n#"), None);
     }
 
     #[test]

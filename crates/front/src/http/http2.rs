@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::http::clock::{Clock, Phase};
@@ -56,13 +57,18 @@ const PIECE_BYTES_MAX: usize = 16 << 10;
 /// Streams that a client has reset before they were looked at: more of them in one breath is no way to change one's mind.
 const RESETS_UNSEEN_MAX: usize = 20;
 
+/// Streams of one connection that were gone before there was an answer, however far apart, where they are more than half of all
+/// its streams: each has cost a head and the beginning of a call, and nobody wanted any of them. People who leave pages, and
+/// programs that give up waiting, take most of their answers.
+const UNANSWERED_MAX: u32 = 200;
+
 /// Streams of one connection that break the protocol. A client with so many has a bug, or looks for one of ours.
 const FAULTY_STREAMS_MAX: usize = 100;
 
 /// A connection that was silent for so long is asked for a sign of life, and closed without one. In the middle of a head
-/// nobody can give it, so this bounds heads as well.
-const PING_AFTER: Duration = Duration::from_secs(10);
-const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// nobody can give it, so this bounds heads as well: both together are less than the 15 s after which a slow client is gone.
+const PING_AFTER: Duration = Duration::from_secs(8);
+const PING_PATIENCE: Duration = Duration::from_secs(6);
 
 /// What a client that was told goodbye has left to answer the PING behind it and to take the rest of its answers.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -80,6 +86,7 @@ pub(super) async fn serve(
     mut draining: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     clock.enter(Phase::Idle);
+    let tally = Arc::new(Tally::default());
     let connection = http2::Builder::new(Streams)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -91,10 +98,11 @@ pub(super) async fn serve(
         .max_local_error_reset_streams(FAULTY_STREAMS_MAX)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_PATIENCE)
-        .serve_connection(TokioIo::new(socket), service_fn(|request| answer(service, clock, request)));
+        .serve_connection(TokioIo::new(socket), service_fn(|request| answer(service, clock, &tally, request)));
     let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
+        () = tally.too_many.notified() => return Ok(()),
         () = told_to_end(&mut draining) => {}
         () = idle(clock) => {}
     }
@@ -102,6 +110,7 @@ pub(super) async fn serve(
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => ended,
+        () = tally.too_many.notified() => Ok(()),
         () = clock.idle_for(GOODBYE) => Ok(()),
     }
 }
@@ -116,13 +125,52 @@ async fn idle(clock: &Clock) {
 fn answer(
     service: &Arc<Service>,
     clock: &Arc<Clock>,
+    tally: &Arc<Tally>,
     mut request: Request<Incoming>,
 ) -> BoxFuture<Result<Response<Paced>, Infallible>> {
     as_http1(&mut request);
     let is_head = request.method() == Method::HEAD;
     let answer = Service::begin_stream(service, clock, request);
+    let unanswered = Unanswered::new(tally);
     // On its way to its task it is moved a few times, and it is large.
-    Box::pin(async move { Ok(paced(answer.await?, is_head)) })
+    Box::pin(async move {
+        let answer = answer.await?;
+        unanswered.end();
+        Ok(paced(answer, is_head))
+    })
+}
+
+/// What became of a connection's streams.
+#[derive(Default)]
+struct Tally {
+    streams: AtomicU32,
+    unanswered: AtomicU32,
+    too_many: Notify,
+}
+
+/// A stream without an answer. Dropped as such, it was reset: by its client, or because its client broke the protocol.
+struct Unanswered(Option<Arc<Tally>>);
+
+impl Unanswered {
+    fn new(tally: &Arc<Tally>) -> Self {
+        tally.streams.fetch_add(1, Relaxed);
+        Self(Some(Arc::clone(tally)))
+    }
+
+    fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let Some(tally) = &self.0 else { return };
+        let unanswered = tally.unanswered.fetch_add(1, Relaxed) + 1;
+        if unanswered > UNANSWERED_MAX && unanswered > tally.streams.load(Relaxed) / 2 {
+            tracing::info!(target: "fornax::client", unanswered, "a connection resets its streams");
+            tally.too_many.notify_one();
+        }
+    }
 }
 
 /// The fields as HTTP/1 has them, for whatever reads them: `Host`, and cookies in one line (RFC 9113, 8.2.3 and 8.3.1).

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::Road;
 use crate::http::cache::CacheOptions;
 use crate::http::connection::serve;
+use crate::http::forwarded::Proxies;
 use crate::http::service::Service;
 use crate::http::tls::Tls;
 
@@ -35,6 +36,12 @@ const BLOCKING_KEPT: Duration = Duration::from_secs(2);
 /// request waiting behind 61 of them; but few make the crowds small in which answers leave, and each look is a system call.
 const EVENT_INTERVAL: u32 = 31;
 
+/// Bytes of an answer that the kernel takes before they can be sent. It takes megabytes where nothing is said, from memory that
+/// all connections of the machine share: a few thousand clients that read nothing would leave none of it to the others. Below
+/// the least, the next bytes come too late for a client that reads well.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
 /// How HTTP is served.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
@@ -48,6 +55,8 @@ pub struct HttpOptions {
     pub cache: CacheOptions,
     /// Whether each request is a line of the access log.
     pub access_log: bool,
+    /// Whose word about their clients counts.
+    pub trusted_proxies: Proxies,
     /// What is shown to clients; without it they are served in the clear.
     pub tls: Option<Tls>,
 }
@@ -94,6 +103,7 @@ impl Http {
         let mut stop_accepting = Vec::new();
         for listener in listeners {
             listener.set_nonblocking(true).map_err(failed)?;
+            hold_little(&listener);
             addresses.push(listener.local_addr().map_err(failed)?);
             let (stop, stopped) = oneshot::channel();
             stop_accepting.push(stop);
@@ -121,6 +131,14 @@ impl Http {
         let _ = self.drain.send(true);
         tokio::time::timeout(grace, self.connections.recv()).await.is_ok()
     }
+}
+
+/// Of whatever this one accepts. One that refuses, as one that is no TCP does, serves as well.
+fn hold_little(listener: &TcpListener) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
 }
 
 fn start_thread(name: String) -> io::Result<(Handle, oneshot::Sender<()>)> {

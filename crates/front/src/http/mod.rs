@@ -11,6 +11,7 @@ mod conditions;
 mod connection;
 mod date;
 mod files;
+mod forwarded;
 mod head;
 mod http2;
 mod io;
@@ -24,5 +25,6 @@ mod tls;
 mod transport;
 
 pub use cache::CacheOptions;
+pub use forwarded::Proxies;
 pub use listener::{Http, HttpOptions};
 pub use tls::{Tls, TlsFault};

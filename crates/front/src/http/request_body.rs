@@ -10,17 +10,42 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use base::strip_hop_by_hop;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{self, HeaderName};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::http::clock::{Clock, Part};
+use crate::http::forwarded;
 
 /// Taken from a body nobody read: what a client has in flight before it could know.
 const TAKEN_BYTES_MAX: usize = 64 << 10;
 
 /// Each lets hyper look at the socket once more.
 const TAKEN_LOOKS_MAX: usize = 4;
+
+/// What a client expects that sends its body when it is told that somebody reads it.
+pub(crate) const CONTINUE: &[u8] = b"100-continue";
+
+/// What nobody may say behind a body: how long it was, whom it is for, who asks, and what it is (RFC 9110, 6.5.1).
+static NO_TRAILERS: [HeaderName; 14] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    header::MAX_FORWARDS,
+    header::RANGE,
+    header::SET_COOKIE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+];
 
 /// Where a body goes when its reader has had enough.
 #[derive(Debug, Default)]
@@ -37,6 +62,8 @@ enum Place {
     Open,
     /// The reader left this behind.
     Left(Incoming),
+    /// The client was not asked for it. It may send it anyhow.
+    Refused,
     /// The answer is on its way: nobody looks any more.
     Closed,
 }
@@ -51,7 +78,14 @@ impl Leftover {
     /// on.
     pub(crate) async fn take(&self) -> bool {
         let place = std::mem::replace(&mut *self.lock(), Place::Closed);
-        let Place::Left(mut body) = place else { return true };
+        let mut body = match place {
+            Place::Left(body) => body,
+            Place::Refused => {
+                self.is_unread.store(true, Relaxed);
+                return false;
+            }
+            Place::Open | Place::Closed => return true,
+        };
         let (mut taken, mut looks) = (0, 0);
         while taken <= TAKEN_BYTES_MAX && looks < TAKEN_LOOKS_MAX {
             match futures_util::poll!(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))) {
@@ -70,6 +104,15 @@ impl Leftover {
 
     fn begin(&self) {
         *self.lock() = Place::Open;
+    }
+
+    /// Nobody has read a body that its client sends only when somebody does: to look at it would ask for it.
+    fn refuse(&self) {
+        let mut place = self.lock();
+        match *place {
+            Place::Closed => self.is_unread.store(true, Relaxed),
+            _ => *place = Place::Refused,
+        }
     }
 
     fn leave(&self, body: Incoming) {
@@ -92,16 +135,18 @@ pub(crate) struct RequestBody {
     /// None for a body whose rest is nobody's concern: one that was empty from the start, or one of HTTP/2, where the others on
     /// the connection go on without it.
     part: Option<Part>,
+    /// The client waits to be asked for it.
+    waits: bool,
 }
 
 impl RequestBody {
-    /// The body of a request of HTTP/1.
-    pub(crate) fn in_order(inner: Incoming, clock: &Arc<Clock>) -> Self {
+    /// The body of a request of HTTP/1, whose client may wait to be asked for it.
+    pub(crate) fn in_order(inner: Incoming, waits: bool, clock: &Arc<Clock>) -> Self {
         if inner.is_end_stream() {
-            return Self { inner: None, part: None };
+            return Self { inner: None, part: None, waits: false };
         }
         clock.leftover.begin();
-        Self { inner: Some(inner), part: Some(clock.begin_body()) }
+        Self { inner: Some(inner), part: Some(clock.begin_body()), waits }
     }
 
     /// Whether what its reader leaves of it is in the way of the next request.
@@ -111,7 +156,7 @@ impl RequestBody {
 
     /// The body of a stream of HTTP/2. What its reader leaves of it is reset when the answer is complete.
     pub(crate) fn of_stream(inner: Incoming) -> Self {
-        Self { inner: (!inner.is_end_stream()).then_some(inner), part: None }
+        Self { inner: (!inner.is_end_stream()).then_some(inner), part: None, waits: false }
     }
 }
 
@@ -120,10 +165,14 @@ impl HttpBody for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.waits = false;
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
+        let mut frame = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
             self.inner = None;
+        }
+        if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+            strip_trailers(trailers);
         }
         Poll::Ready(frame)
     }
@@ -137,10 +186,20 @@ impl HttpBody for RequestBody {
     }
 }
 
+/// Removes what a guest that treats them as fields of the head could be deceived by.
+fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    forwarded::remove(trailers, |_| true);
+    for name in &NO_TRAILERS {
+        trailers.remove(name);
+    }
+}
+
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(part), Some(inner)) = (&self.part, self.inner.take()) {
-            part.clock().leftover.leave(inner);
+            let leftover = &part.clock().leftover;
+            if self.waits { leftover.refuse() } else { leftover.leave(inner) }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Host, path, method → who shall answer.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,17 @@ use base::{Error, Found, Kind, Picked, Route, Snapshot};
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, header};
 
+use crate::http::forwarded::Origin;
+
 /// Longest request target: what browsers and proxies agree to carry.
 const URI_BYTES_MAX: usize = 8 << 10;
 
 /// Bytes of a request's fields: names, values, and the four bytes around them. hyper's own bound is that of its buffer,
 /// which it may overshoot.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
+
+/// The longest that is registered has 17 letters; a longer one is no method, and would be noted wherever methods are.
+const METHOD_BYTES_MAX: usize = 64;
 
 /// Fields of a request. hyper holds HTTP/1 to it by itself.
 pub(crate) const FIELDS_MAX: usize = 100;
@@ -41,16 +46,16 @@ pub(crate) fn route<B>(
     snapshot: &Snapshot,
     host: &str,
     request: &Request<B>,
-    peer: SocketAddr,
+    client: SocketAddr,
 ) -> Result<Way, (Error, Option<HeaderValue>)> {
     let path = request.uri().path();
-    if !path.starts_with('/') {
+    if !path.starts_with('/') || *request.method() == Method::CONNECT {
         // `CONNECT host:port` and `OPTIONS *` address the server, and it is neither a proxy nor a resource.
         return Err((Error::new(Kind::BadRequest, "the request target must be a path"), None));
     }
     match snapshot.routes.find(host, path, request.method()) {
         Found::Route(route) => Ok(Way {
-            picked: route.pick(Some(peer), rand_u64),
+            picked: route.pick(Some(client), rand_u64),
             stored: stored(snapshot, host, request, route),
             counted: route.counts.is_some().then(|| Arc::clone(route)),
         }),
@@ -76,7 +81,8 @@ fn stored<B>(snapshot: &Snapshot, host: &str, request: &Request<B>, route: &Rout
 
 /// The host without its port. Exactly one `Host`, well-formed; an absolute target, which is what HTTP/2 always has, must agree
 /// with it (RFC 9112, 3.2; RFC 9113, 8.3.1).
-pub(crate) fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result<&'a str, Error> {
+pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin) -> Result<&'a str, Error> {
+    let scheme = &origin.scheme;
     let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > URI_BYTES_MAX {
         return Err(Error::new(Kind::UriTooLong, "the request target is longer than 8 KiB"));
@@ -88,15 +94,20 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result
     if request.headers().len() > FIELDS_MAX {
         return Err(Error::new(Kind::HeadersTooLarge, "the request has more than 100 fields"));
     }
+    if request.method().as_str().len() > METHOD_BYTES_MAX {
+        return Err(bad("the request method is longer than 64 bytes"));
+    }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(value), None) = (hosts.next(), hosts.next()) else {
         return Err(bad("a request must have exactly one Host header"));
     };
     let text = value.to_str().map_err(|_| bad("the Host header is not valid"))?;
-    if text.parse::<http::uri::Authority>().is_err() || text.contains('@') || !is_host_and_port(text) {
+    if !is_host_and_port(text) {
         return Err(bad("the Host header is not valid"));
     }
-    if request.uri().scheme().is_some_and(|named| named != scheme) {
+    // What a trusted proxy has told by a field need not be what it speaks itself.
+    let is_known = |named: &Scheme| named == scheme || origin.is_told && (*named == Scheme::HTTP || *named == Scheme::HTTPS);
+    if request.uri().scheme().is_some_and(|named| !is_known(named)) {
         return Err(bad("the request target names another scheme than the one it came by"));
     }
     if let Some(authority) = request.uri().authority()
@@ -110,9 +121,19 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, scheme: &Scheme) -> Result
 fn is_host_and_port(text: &str) -> bool {
     let host = without_port(text);
     let port = text[host.len()..].strip_prefix(':');
-    !host.is_empty()
+    is_host(host)
         && port
             .is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok()))
+}
+
+/// An address, or a name as DNS has them. RFC 3986 allows more, which no name has and somebody may take for something else.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_inner))
 }
 
 fn without_default_port<'a>(authority: &'a str, scheme: &Scheme) -> &'a str {
@@ -136,6 +157,10 @@ fn rand_u64() -> u64 {
 mod tests {
     use super::*;
 
+    fn by(scheme: &Scheme, is_told: bool) -> Origin {
+        Origin { client: SocketAddr::from(([192, 0, 2, 1], 1)), scheme: scheme.clone(), is_told }
+    }
+
     fn host(uri: &str, hosts: &[&str]) -> Result<String, Kind> {
         host_by(&Scheme::HTTP, uri, hosts)
     }
@@ -145,7 +170,7 @@ mod tests {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        host_of(&request.body(()).expect("a request"), scheme).map(str::to_owned).map_err(|error| error.kind)
+        host_of(&request.body(()).expect("a request"), &by(scheme, false)).map(str::to_owned).map_err(|error| error.kind)
     }
 
     #[test]
@@ -154,6 +179,8 @@ mod tests {
         assert_eq!(host("/", &["example.com:8080"]).as_deref(), Ok("example.com"));
         assert_eq!(host("/", &["[::1]:8080"]).as_deref(), Ok("[::1]"));
         assert_eq!(host("/", &["[::1]"]).as_deref(), Ok("[::1]"));
+        assert_eq!(host("/", &["[::ffff:127.0.0.1]"]).as_deref(), Ok("[::ffff:127.0.0.1]"));
+        assert_eq!(host("/", &["a_b.example.:8080"]).as_deref(), Ok("a_b.example."));
         assert_eq!(host("http://a.example/x", &["A.example"]).as_deref(), Ok("A.example"));
         assert_eq!(host("http://a.example:80/x", &["a.example"]).as_deref(), Ok("a.example"));
         assert_eq!(host("/", &["a:"]).as_deref(), Ok("a"), "an empty port is the default one (RFC 3986, 3.2.3)");
@@ -168,6 +195,22 @@ mod tests {
             &["a:99999"],
             &[":80"],
             &["[::1]:x"],
+            &["[::1]x"],
+            &["[::1"],
+            &["::1"],
+            &["[]"],
+            &["[::g]"],
+            &["[1.2.3.4]"],
+            &["[v1.a]"],
+            &["[fe80::1%25lo]"],
+            &["a,b"],
+            &["a;b"],
+            &["*"],
+            &["a..b"],
+            &[".a"],
+            &["."],
+            &["a%41"],
+            &["a:+1"],
             &["a:-1"],
         ] {
             assert_eq!(host("/", bad), Err(Kind::BadRequest), "{bad:?}");
@@ -177,7 +220,7 @@ mod tests {
         let large = Request::builder().uri("/").header(header::HOST, "a").header("x", "v".repeat(65 << 10));
         let many = (0..FIELDS_MAX).fold(Request::builder().uri("/").header(header::HOST, "a"), |many, _| many.header("x", "v"));
         for too_large in [large, many] {
-            let error = host_of(&too_large.body(()).expect("a request"), &Scheme::HTTP).expect_err("too large");
+            let error = host_of(&too_large.body(()).expect("a request"), &by(&Scheme::HTTP, false)).expect_err("too large");
             assert_eq!(error.kind, Kind::HeadersTooLarge);
         }
         assert_eq!(host(&format!("/{}", "a".repeat(9000)), &["a"]), Err(Kind::UriTooLong));
@@ -191,5 +234,11 @@ mod tests {
         assert_eq!(host("https://a.example:443/x", &["a.example"]).as_deref(), Ok("a.example"));
         assert_eq!(host("https://a.example:80/x", &["a.example"]), Err(Kind::BadRequest));
         assert_eq!(host("http://a.example/x", &["a.example"]), Err(Kind::BadRequest));
+        for (uri, expected) in
+            [("http://a.example/", Ok("a.example")), ("https://a.example/", Ok("a.example")), ("ftp://a.example/", Err(()))]
+        {
+            let request = Request::get(uri).header(header::HOST, "a.example").body(()).expect("a request");
+            assert_eq!(host_of(&request, &by(&Scheme::HTTPS, true)).map_err(|_| ()), expected, "told by a proxy: {uri}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use base::{
 };
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -21,8 +21,9 @@ use crate::Road;
 use crate::http::cache::{self, Cache};
 use crate::http::clock::{Clock, Part};
 use crate::http::files::Files;
+use crate::http::forwarded::Origin;
 use crate::http::listener::HttpOptions;
-use crate::http::request_body::RequestBody;
+use crate::http::request_body::{CONTINUE, RequestBody};
 use crate::http::router::Stored;
 use crate::http::seen::Seen;
 use crate::http::{pages, router};
@@ -33,6 +34,10 @@ const BODY_IDLE: Duration = Duration::from_secs(10);
 
 /// What the metrics are written in: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Of a request that somebody may take for another one, or for two.
+const NOT_CLEAR: &str = "a request must end its lines with CR LF, name no fragment, and give its body one length that can be read, \
+                         or send it in chunks and in no other coding";
 
 /// What the requests of one listener share.
 #[derive(Debug)]
@@ -69,7 +74,10 @@ impl Service {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> + use<> {
         let (part, is_ambiguous) = clock.begin_request();
-        let request = request.map(|body| RequestBody::in_order(body, clock));
+        let is_ambiguous = is_ambiguous || !is_framed_plainly(request.headers());
+        let waits = request.version() == Version::HTTP_11
+            && request.headers().get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
+        let request = request.map(|body| RequestBody::in_order(body, waits, clock));
         Arc::clone(service).respond(part, request, is_ambiguous)
     }
 
@@ -86,17 +94,20 @@ impl Service {
     async fn respond(
         self: Arc<Self>,
         part: Part,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         is_ambiguous: bool,
     ) -> Result<Response<TrackedBody>, Infallible> {
         let clock = part.clock();
         let owes_body = request.body().is_owed();
-        let mut seen = self.options.access_log.then(|| Box::new(Seen::by(clock.peer().ip(), &request)));
-        let mut response = if is_ambiguous {
-            let error = Error::new(Kind::BadRequest, "a request must give its body one length, and one that can be read");
-            self.refuse_and_close(&error)
-        } else {
-            self.answer(request, clock, &mut seen).await
+        let origin = Origin::of(&mut request, clock.peer(), clock.scheme(), &self.options.trusted_proxies);
+        let mut seen = self.options.access_log.then(|| {
+            let client = origin.as_ref().map_or(clock.peer(), |origin| origin.client);
+            Box::new(Seen::by(client.ip(), &request))
+        });
+        let mut response = match origin {
+            _ if is_ambiguous => self.refuse_and_close(&Error::new(Kind::BadRequest, NOT_CLEAR)),
+            Ok(origin) => self.answer(request, origin, &mut seen).await,
+            Err(error) => self.refuse_and_close(&error),
         };
         if owes_body && !clock.leftover.take().await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -133,14 +144,14 @@ impl Service {
 
     /// Who answers, or the answer itself where it is there at once. Reads the snapshot: once, and lets go of it before anything
     /// is waited for.
-    fn find(&self, request: &Request<RequestBody>, clock: &Clock, scheme: &Scheme, seen: &mut Option<Box<Seen>>) -> Next {
+    fn find(&self, request: &Request<RequestBody>, origin: &Origin, seen: &mut Option<Box<Seen>>) -> Next {
         let snapshot = self.road.snapshots.load();
-        let host = router::host_of(request, scheme);
+        let host = router::host_of(request, origin);
         if let (Ok(_), Some(page)) = (&host, self.own_page(request, &snapshot)) {
             return Next::Answer(page);
         }
-        let way = match host.map_err(|error| (error, None)).and_then(|host| router::route(&snapshot, host, request, clock.peer()))
-        {
+        let found = host.map_err(|error| (error, None)).and_then(|host| router::route(&snapshot, host, request, origin.client));
+        let way = match found {
             Ok(way) => way,
             Err((error, allow)) => {
                 if let Some(counts) = &snapshot.counts {
@@ -166,9 +177,9 @@ impl Service {
         }
     }
 
-    async fn answer(&self, mut request: Request<RequestBody>, clock: &Clock, seen: &mut Option<Box<Seen>>) -> Response<Body> {
-        let scheme = clock.scheme();
-        let next = self.find(&request, clock, &scheme, seen);
+    async fn answer(&self, mut request: Request<RequestBody>, origin: Origin, seen: &mut Option<Box<Seen>>) -> Response<Body> {
+        let next = self.find(&request, &origin, seen);
+        let scheme = origin.scheme;
         let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
         // Before anything is done by the fields: what the guest does not see must not tell stored answers apart.
         strip_hop_by_hop(request.headers_mut());
@@ -179,10 +190,13 @@ impl Service {
             Next::Module(routed, stored) => (routed, stored),
         };
         routed.via.in_chunks = in_chunks;
+        if let Err(error) = check_expectation(&request) {
+            return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
+        }
         if let Err(error) = self.road.gate.check(&routed, request.body().size_hint().exact()) {
             return self.refuse_call(&error, RequestId::next(), &routed.module, Duration::ZERO);
         }
-        if scheme != Scheme::HTTP {
+        if scheme != Scheme::HTTP || request.uri().scheme().is_some_and(|named| *named != scheme) {
             name_scheme(&mut request, scheme.clone());
         }
         match stored {
@@ -300,7 +314,12 @@ impl Service {
         let result = module.answer(call).await;
         if let Some(error) = fault.and_then(|fault| fault.error()) {
             // Whatever the guest made of the broken body, the client is to blame.
-            return refuse(&error, id, Some(admitted));
+            let mut answered = refuse(&error, id, Some(admitted));
+            if error.kind != Kind::BodyTooLarge {
+                // Where the next request would begin is not known, or not soon.
+                answered.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return answered;
         }
         match result {
             Ok(Reply::Http(response)) => {
@@ -329,6 +348,23 @@ impl Service {
         self.road.metrics.error(error);
         error_response(error, id)
     }
+}
+
+/// Chunks are all there is: hyper takes whatever coding comes before them for the body's own.
+fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_none_or(is_chunked) && codings.next().is_none()
+}
+
+/// The one expectation there is (RFC 9110, 10.1.1). One of HTTP/1.0 means nothing.
+fn check_expectation<B>(request: &Request<B>) -> Result<(), Error> {
+    let mut expected = request.headers().get_all(header::EXPECT).iter();
+    let is_known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(CONTINUE);
+    if request.version() == Version::HTTP_10 || expected.all(is_known) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::ExpectationFailed, "nothing can be expected but `100-continue`"))
 }
 
 /// Lets the other connections of this core that are ready have their turn, before an answer that is complete is written. So answers

@@ -51,7 +51,9 @@ fn request(request: &Request<'_>, body: Bytes) -> Result<Input, Error> {
     if let Some(peer) = peer {
         set("REMOTE_ADDR", peer.ip().to_string());
         set("REMOTE_HOST", peer.ip().to_string());
-        set("REMOTE_PORT", peer.port().to_string());
+        if peer.port() != 0 {
+            set("REMOTE_PORT", peer.port().to_string());
+        }
     }
     if !body.is_empty() || head.headers.contains_key(header::CONTENT_LENGTH) {
         set("CONTENT_LENGTH", body.len().to_string());
