@@ -73,7 +73,7 @@ impl Runners {
 
 fn start(index: usize) -> std::io::Result<Runner> {
     // As for threads of connections: what a burst of blocking calls needed is given back soon.
-    let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(std::time::Duration::from_secs(2)).build()?;
+    let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(2)).build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let queue = Arc::new(Queue::default());
     let runner = Runner { queue: Arc::clone(&queue), runtime: runtime.handle().clone(), _stop: stop };

@@ -111,7 +111,7 @@ impl Host {
             input_at_zero: false,
             reuse: guest::Reuse::Fresh,
             terminal: start.inherits,
-            env: start.env.clone(),
+            env: start.env.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
             args: start.args.clone(),
             dirs: start.dirs.clone(),
             allow: Arc::default(),
