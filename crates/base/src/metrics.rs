@@ -40,6 +40,11 @@ struct ErrorLabels {
     blame: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CompilationLabels {
+    outcome: &'static str,
+}
+
 /// How a call ended, as a label: a status class of the guest's own answer, or the kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -71,6 +76,7 @@ pub struct Metrics {
     errors: Family<ErrorLabels, Counter>,
     cache_hits: Family<ModuleLabels, Counter>,
     cache_misses: Family<ModuleLabels, Counter>,
+    compilations: Family<CompilationLabels, Counter>,
     /// Calls in flight; set by who renders.
     pub in_flight: Gauge,
     /// Open connections.
@@ -100,6 +106,7 @@ impl Metrics {
             errors: Family::default(),
             cache_hits: Family::default(),
             cache_misses: Family::default(),
+            compilations: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             guests_moved: Counter::default(),
@@ -116,6 +123,7 @@ impl Metrics {
         registry.register("errors", "Failures by kind and who must act", metrics.errors.clone());
         registry.register("cache_hits", "Requests answered from the cache", metrics.cache_hits.clone());
         registry.register("cache_misses", "Requests the cache had no answer for", metrics.cache_misses.clone());
+        registry.register("compilations", "Modules compiled, and how that ended", metrics.compilations.clone());
         registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
@@ -147,6 +155,11 @@ impl Metrics {
     pub fn error(&self, error: &crate::Error) {
         let labels = ErrorLabels { kind: error.kind.name(), blame: error.blame.name() };
         self.errors.get_or_create(&labels).inc();
+    }
+
+    /// Counts a compilation: `compiled`, or why there is no code.
+    pub fn compiled(&self, outcome: &'static str) {
+        self.compilations.get_or_create(&CompilationLabels { outcome }).inc();
     }
 
     /// The Prometheus text form.

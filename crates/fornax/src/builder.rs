@@ -33,6 +33,7 @@ pub struct Builder {
     threads: Option<usize>,
     pool: Option<PoolSize>,
     page_scan: bool,
+    compiler: Option<PathBuf>,
     tick: Duration,
     serves: bool,
 }
@@ -51,6 +52,7 @@ impl Builder {
             threads: None,
             pool: None,
             page_scan: true,
+            compiler: None,
             tick: TICK,
             serves: true,
         })
@@ -103,6 +105,16 @@ impl Builder {
         self
     }
 
+    /// Compiles each module in a process of its own, of the `fornax` program at this path, which must be of the same build. There
+    /// memory, processor time and time are bounded, as `docs/limits.md` says, and a module that the compiler breaks down over
+    /// does not end this process. Where nothing is said, this process compiles, and only what is counted of a module before is bounded:
+    /// that is for modules one trusts.
+    #[must_use]
+    pub fn compiler(mut self, program: impl Into<PathBuf>) -> Self {
+        self.compiler = Some(program.into());
+        self
+    }
+
     /// How often guests that compute are looked at, to end or to move them; a millisecond where nothing is said. A longer tick is
     /// for measuring guests that one trusts: an endless one has its thread for so long.
     #[must_use]
@@ -149,6 +161,7 @@ impl Builder {
             egress,
             pool,
             page_scan: self.page_scan,
+            compiler: self.compiler,
             tick: self.tick,
             runners: threads,
             loaded_max: self.config.server.modules_loaded.unwrap_or_else(|| Machine::read().modules_loaded()),
@@ -162,6 +175,7 @@ impl Builder {
         };
         let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
         control.apply(&self.config).await?;
+        control.serve();
         let server = &self.config.server;
         let cache = CacheOptions {
             size_bytes: server.cache.size_bytes,

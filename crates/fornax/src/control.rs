@@ -101,6 +101,11 @@ impl Control {
         Ok(())
     }
 
+    /// From now on there are calls.
+    pub(crate) fn serve(&self) {
+        self.runtime.serve();
+    }
+
     /// `[server]` as it was at the start.
     pub(crate) fn server(&self) -> Option<&config::Server> {
         self.config.as_ref().map(|config| &config.server)

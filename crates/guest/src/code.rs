@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use base::{Digest, Error};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::artifact::Artifact;
+use crate::compiler::{Asker, Compiler, Job};
 use crate::engine::{EngineKind, Engines};
 use crate::publish::{Code, CodeDir, Fit};
 
@@ -17,16 +20,23 @@ type Entry = Arc<Mutex<Weak<Code>>>;
 /// All compiled code that is loaded, and the directory it comes from.
 pub(crate) struct Codes {
     dir: CodeDir,
+    compiler: Compiler,
     entries: Mutex<BTreeMap<Key, Entry>>,
 }
 
 impl Codes {
-    pub(crate) fn new(dir: CodeDir) -> Self {
-        Self { dir, entries: Mutex::default() }
+    pub(crate) fn new(dir: CodeDir, compiler: Compiler) -> Self {
+        Self { dir, compiler, entries: Mutex::default() }
     }
 
-    /// Loads the code of an artifact, compiling it where need be. Clones share it.
-    pub(crate) fn load(&self, engines: &Engines, artifact: &Artifact) -> Result<Arc<Code>, Error> {
+    /// Loads the code of an artifact, compiling it where need be. Clones share it. A call comes with its turn to load, which is
+    /// given back before anything is compiled: others' code may be there.
+    pub(crate) fn load(
+        &self,
+        engines: &Engines,
+        artifact: &Artifact,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Arc<Code>, Error> {
         let (digest, scan) = (artifact.digest, &artifact.scan);
         let entry = Arc::clone(self.entries().entry((digest, scan.engine)).or_default());
         let mut shared = entry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,11 +46,22 @@ impl Codes {
         let (engine, name) = (engines.get(scan.engine)?, engines.name_of_code(scan.engine, &digest)?);
         let compiled = match self.dir.find(&name, scan.is_core) {
             Some(compiled) => compiled,
-            None => self.dir.compile(engine, &artifact.bytes()?, scan.is_core, &name)?,
+            None => {
+                let asker = if turn.is_some() { Asker::Call } else { Asker::Publisher };
+                drop(turn);
+                let (purpose, bytes) = (engines.purpose(scan.engine)?, artifact.bytes()?);
+                let job = Job { engine, purpose, artifact: &bytes, is_core: scan.is_core };
+                self.dir.put(&name, scan.is_core, |into| self.compiler.compile(&job, asker, into))?
+            }
         };
         let code = Arc::new(compiled.load(engine)?);
         *shared = Arc::downgrade(&code);
         Ok(code)
+    }
+
+    /// From now on calls need the processors, too.
+    pub(crate) fn serve(&self) {
+        self.compiler.serve();
     }
 
     /// How many places an instance takes, if it is known that what fits in this way can be called.

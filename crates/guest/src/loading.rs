@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use base::{BoxFuture, Call, Entry, Error, Handler, Input, Kind, Metrics, POOLS, Reply};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::ResourcesRequired;
 
 use crate::artifact::Artifact;
@@ -95,7 +95,7 @@ impl Loader {
         let places = match self.codes.places(&self.engines, artifact, fit)? {
             Some(places) => places,
             None => {
-                let (_, places) = loadable.load_now()?;
+                let (_, places) = loadable.load_now(None)?;
                 self.codes.note(&self.engines, artifact, fit, places)?;
                 self.shrink();
                 places
@@ -106,8 +106,8 @@ impl Loader {
         Ok(Prepared { handler: Arc::new(OnDemand(loadable)), entries, places: by_pool })
     }
 
-    fn make(&self, recipe: &Recipe) -> Result<(Loaded, u32), Error> {
-        let code = self.codes.load(&self.engines, &recipe.artifact)?;
+    fn make(&self, recipe: &Recipe, turn: Option<OwnedSemaphorePermit>) -> Result<(Loaded, u32), Error> {
+        let code = self.codes.load(&self.engines, &recipe.artifact, turn)?;
         let (linked, needs, stacks) = match &*code {
             Code::Component(component) => {
                 let pre = self.linkers.link(component, &recipe.equipment.interfaces, recipe.artifact.scan.engine)?;
@@ -263,22 +263,23 @@ impl Loadable {
         let module = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             // Who waited may have gone.
-            let _ = sender.send(module.load_now().map(|(loaded, _)| loaded));
+            let _ = sender.send(module.load_now(Some(turn)).map(|(loaded, _)| loaded));
             module.loader.shrink();
             // Held by who loads, not by who asked: that one may leave.
-            drop((one, turn));
+            drop(one);
         });
         let loaded = result.await.map_err(|_| lost())?;
-        loaded.map_err(|error| {
+        loaded.map_err(|error| match error.kind {
+            Kind::Overloaded => error,
             // It was publishable, so this is not for whoever calls.
-            Error::new(Kind::Internal, "the module cannot be loaded").caused_by(error)
+            _ => Error::new(Kind::Internal, "the module cannot be loaded").caused_by(error),
         })
     }
 
-    /// Loads it on this thread, and says how many places an instance takes.
-    fn load_now(self: &Arc<Self>) -> Result<(Arc<Loaded>, u32), Error> {
+    /// Loads it on this thread, and says how many places an instance takes. A call's turn to load comes along.
+    fn load_now(self: &Arc<Self>, turn: Option<OwnedSemaphorePermit>) -> Result<(Arc<Loaded>, u32), Error> {
         let loader = &self.loader;
-        let (loaded, places) = loader.make(&self.recipe)?;
+        let (loaded, places) = loader.make(&self.recipe, turn)?;
         let loaded = Arc::new(loaded);
         loader.metrics.module_loads.inc();
         let round = loader.round.fetch_add(1, Relaxed) + 1;

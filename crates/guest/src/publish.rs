@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -105,6 +105,11 @@ impl CodeDir {
                 }
                 Some(Compiled { file, is_core })
             }
+            // Whoever removed it has not harmed anybody.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.remove(name);
+                None
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "compiled code is not as it was written: it is removed");
                 self.metrics.code_rejected.inc();
@@ -114,18 +119,19 @@ impl CodeDir {
         }
     }
 
-    /// Compiles `artifact`, a core module or a component, for `engine` into the file of `name`. Takes long: not for a thread
-    /// that serves.
-    pub(crate) fn compile(&self, engine: &Engine, artifact: &[u8], is_core: bool, name: &str) -> Result<Compiled, Error> {
-        let code = if is_core { engine.precompile_module(artifact) } else { engine.precompile_component(artifact) };
-        let code = code.map_err(|error| {
-            Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", error.root_cause()))
-                .internal(format!("{error:#}"))
-        })?;
-        let path = self.dir.join(format!("{name}.{}.{CODE}", BASE64.encode(self.sign(name, &code))));
-        let file = write_once(&path, &code, false)
-            .and_then(|()| open(&path))
-            .map_err(|error| failed("cannot write compiled code").caused_by(error))?;
+    /// Makes the file of `name` of what `compile` writes, which is a core module's code or a component's, as wasmtime makes it.
+    pub(crate) fn put(
+        &self,
+        name: &str,
+        is_core: bool,
+        compile: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
+    ) -> Result<Compiled, Error> {
+        let unwritten = |error| failed("cannot write compiled code").caused_by(error);
+        let unfinished = Unfinished::new(&self.dir).map_err(unwritten)?;
+        let mut code = Authenticated { file: &unfinished.file, context: self.context(name) };
+        compile(&mut code)?;
+        let path = self.dir.join(format!("{name}.{}.{CODE}", BASE64.encode(code.context.sign())));
+        let file = unfinished.finish(&path).map_err(unwritten)?;
         let stored = Stored { path: path.clone(), is_used: true, fits: BTreeMap::new() };
         let old = self.files().insert(name.to_owned(), stored);
         if let Some(old) = old.filter(|old| old.path != path) {
@@ -215,12 +221,6 @@ impl CodeDir {
         context
     }
 
-    fn sign(&self, name: &str, code: &[u8]) -> hmac::Tag {
-        let mut context = self.context(name);
-        context.update(code);
-        context.sign()
-    }
-
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,8 +247,8 @@ impl Compiled {
         let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
         let path = format!("{folder}/{}", self.file.as_raw_fd());
         // SAFETY: `deserialize_file` demands bytes that `Engine::precompile_module` or `precompile_component` made and nobody
-        // changed. A `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes, and by `CodeDir::find`, which
-        // read them through this very descriptor and found them authenticated for this artifact and engine under a key that only
+        // changed. A `Compiled` is made only by `CodeDir::put`, which wrote exactly those bytes by this very descriptor, as the compiler
+        // gave them to it, and by `CodeDir::find`, which read them through this very descriptor and found them authenticated for this artifact and engine under a key that only
         // this user can read. The file has mode 0400 and lies in a directory of mode 0700 that this process owns; another process
         // of the same user could change it, but could as well change this process. The engine rejects code made by another
         // version or configuration, and a module where a component is expected.
@@ -289,7 +289,11 @@ fn key(data: &Path) -> io::Result<[u8; KEY_BYTES]> {
         Err(error) => tracing::warn!(file = %path.display(), %error, "the key of compiled code cannot be read: it is made anew"),
     }
     let key: [u8; KEY_BYTES] = rand::random();
-    write_once(&path, &key, true)?;
+    let mut unfinished = Unfinished::new(data)?;
+    unfinished.file.write_all(&key)?;
+    // The only file that a power cut shall not lose: without it all others are lost.
+    unfinished.file.sync_all()?;
+    unfinished.finish(&path)?;
     Ok(key)
 }
 
@@ -363,24 +367,52 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
 }
 
-/// Writes a file of its own and renames it, so that a reader never sees half, two writers do not meet, and a failure leaves
-/// nothing behind; what a crash leaves is removed at the next start. Where it is `durable`, a power cut does not lose it.
-fn write_once(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    let unfinished = path.with_file_name(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
-    let mut write = || {
-        file.write_all(bytes)?;
-        if durable {
-            file.sync_all()?;
-        }
-        fs::rename(&unfinished, path)
-    };
-    write().inspect_err(|_| {
-        // What went wrong is the first error.
-        let _ = fs::remove_file(&unfinished);
-    })
+/// A file that is being written under a name of its own and then renamed, so that a reader never sees half, two writers do not
+/// meet, and a failure leaves nothing behind; what a crash leaves is removed at the next start.
+struct Unfinished {
+    file: File,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    fn new(dir: &Path) -> io::Result<Self> {
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Gives it its name, and returns the descriptor by which it was written.
+    fn finish(self, path: &Path) -> io::Result<File> {
+        fs::rename(&self.path, path)?;
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Where it has its name by now, there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Code on its way into a file, and its authentication code.
+struct Authenticated<'a> {
+    file: &'a File,
+    context: hmac::Context,
+}
+
+impl Write for Authenticated<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.context.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn failed(text: &'static str) -> Error {
@@ -404,7 +436,8 @@ mod tests {
     /// Compiles a module and returns its file.
     fn compiled(data: &Path) -> PathBuf {
         let dir = open_dir(data);
-        dir.compile(&engine(), b"\0asm\x01\0\0\0", true, NAME).expect("it compiles");
+        let code = engine().precompile_module(b"\0asm\x01\0\0\0").expect("it compiles");
+        dir.put(NAME, true, |file| Ok(file.write_all(&code).expect("written"))).expect("a file");
         let path = dir.files()[NAME].path.clone();
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o400);
         path

@@ -11,6 +11,7 @@ use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places};
 use crate::artifact::Artifact;
 use crate::code::Codes;
 use crate::codec;
+use crate::compiler::Compiler;
 use crate::engine::{Engines, PoolSize};
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
@@ -38,6 +39,9 @@ pub struct RuntimeOptions {
     pub runners: usize,
     /// How many modules may have their code in memory; of others it is loaded when they are called.
     pub loaded_max: u32,
+    /// The program that compiles for this one: its command [`COMPILE_COMMAND`](crate::COMPILE_COMMAND) does, in a process for each
+    /// module. Without one, this process compiles.
+    pub compiler: Option<PathBuf>,
     /// Where compiled code is kept; only this process may write there.
     pub data: PathBuf,
     /// What is counted.
@@ -142,7 +146,8 @@ impl Runtime {
             places: preview1::Places::new(),
             tenants: Tenants::default(),
         });
-        let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?);
+        let compiler = Compiler::new(options.compiler, Arc::clone(&options.metrics));
+        let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?, compiler);
         let loader = Loader::new(engines, core, codes, options.loaded_max, options.metrics);
         Ok(Self { interfaces: options.interfaces, loader: Arc::new(loader) })
     }
@@ -194,6 +199,11 @@ impl Runtime {
             habit: Habit::new(),
         });
         self.loader.prepare(Recipe { artifact: artifact.clone(), entries, io, equipment, codec })
+    }
+
+    /// From now on modules are compiled one at a time: calls need the processors, too.
+    pub fn serve(&self) {
+        self.loader.codes.serve();
     }
 
     /// Forgets the code of artifacts that are not in `used`; calls that still run it keep it. Removes what nobody has used for

@@ -49,6 +49,7 @@ async fn runtime(data: &std::path::Path) -> (Runtime, BTreeMap<String, Backends>
         tick: guest::TICK,
         runners: 1,
         loaded_max: 64,
+        compiler: None,
         data: data.to_owned(),
         metrics: Metrics::new(),
     });

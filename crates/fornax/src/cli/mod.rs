@@ -4,17 +4,21 @@
 //! line that cannot be read.
 
 mod chain;
+mod compile_for_server;
 mod doctor;
 mod logging;
 mod run;
 mod watch;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::Error;
 use clap::{Args, Parser, Subcommand};
+
+use crate::Builder;
+use crate::config::Config;
 
 /// Serves WebAssembly components, programs and plugins: many tenants in a process, a fresh sandbox for every call.
 #[derive(Debug, Parser)]
@@ -50,19 +54,38 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Say what this machine carries: how many calls at once, what bounds that, and what to do about it
     Doctor,
+    /// Compile one module for the server that started this process
+    #[command(hide = true)]
+    CompileForServer(compile_for_server::Job),
 }
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything else is begun: it limits itself first of all.
+    if let Command::CompileForServer(job) = &cli.command {
+        return compile_for_server::run(job);
+    }
     let logging = logging::start(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(*args, &cli.global, &logging),
+        Command::CompileForServer(job) => Ok(compile_for_server::run(&job)),
         Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {
         print_error(&error);
         ExitCode::FAILURE
+    })
+}
+
+/// What every command makes its server with: modules are compiled by this very program, whatever lies at its path by now.
+fn builder(config: Config) -> Result<Builder, Error> {
+    let builder = Builder::from_config(config)?;
+    let program = Path::new("/proc/self/exe");
+    Ok(match program.exists() {
+        true => builder.compiler(program),
+        // Where there is no such path, the one that was started.
+        false => std::env::current_exe().into_iter().fold(builder, |builder, program| builder.compiler(program)),
     })
 }
 

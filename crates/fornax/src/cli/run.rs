@@ -12,12 +12,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::Logging;
 use super::watch::Watch;
-use super::{Global, chain, print_error, say};
+use super::{Global, builder, chain, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
     parse_memory_flag, parse_reuse_flag,
 };
-use crate::{Builder, ExecuteLimits, PoolSize, Server};
+use crate::{ExecuteLimits, PoolSize, Server};
 
 /// What a shell reports for a program that aborted: what a trap is.
 const ABORTED: u8 = 134;
@@ -127,7 +127,7 @@ async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<Exi
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
     let server = tokio::select! {
-        server = Builder::from_config(config)?.pool(Machine::read().pool()).build() => server?,
+        server = builder(config)?.pool(Machine::read().pool()).build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
     for address in server.addresses() {
@@ -173,7 +173,7 @@ async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
+    let server = builder(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
     let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
