@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_s
 use rustix::thread::set_no_new_privs;
 use wasmtime::Engine;
 
+use crate::caps;
 use crate::engine::{self, EngineKind};
 
 /// Memory of a compilation: twice what JavaScript's interpreter takes, with its 10 MiB one of the largest modules in use. It bounds
@@ -34,6 +35,7 @@ pub(crate) const FAILED: u8 = 6;
 
 /// Compiles a core module or a component whose bytes are within our own bounds.
 pub(crate) fn compile(engine: &Engine, artifact: &[u8], is_core: bool) -> Result<Vec<u8>, Error> {
+    caps::check_functions(artifact)?;
     let code = if is_core { engine.precompile_module(artifact) } else { engine.precompile_component(artifact) };
     code.map_err(|error| {
         Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", error.root_cause()))

@@ -10,6 +10,7 @@
 //! [`Interface`].
 
 mod artifact;
+mod caps;
 mod chain;
 mod code;
 mod codec;
