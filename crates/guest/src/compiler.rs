@@ -212,8 +212,8 @@ fn judge(
     let (first, rest) = words.split_once('\n').unwrap_or((words, ""));
     let refuse = |text: String| Err(Error::new(Kind::Unprocessable, text).internal(rest.trim().to_owned()));
     let memory = || {
-        let mib = MEMORY_BYTES_MAX >> 20;
-        ("memory", refuse(format!("compiling the artifact takes more than {mib} MiB of memory. {SMALLER}")))
+        let text = format!("compiling the artifact takes more than {} MiB of memory. {SMALLER}", MEMORY_BYTES_MAX >> 20);
+        ("memory", Err(Error::new(Kind::Unprocessable, text).internal(first.to_owned())))
     };
     if is_late {
         return ("wall", refuse(format!("compiling the artifact takes longer than {wall_s} s. {SMALLER}")));
@@ -308,5 +308,59 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.state().running -= 1;
         self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_serves_compiles_one_at_a_time_and_few_calls_wait() {
+        let queue = Queue::default();
+        queue.is_serving.store(true, Relaxed);
+        let running = queue.turn(Asker::Publisher).expect("nobody else compiles");
+        thread::scope(|scope| {
+            let waiters: Vec<_> = (0..WAITING_MAX).map(|_| scope.spawn(|| queue.turn(Asker::Call).map(drop))).collect();
+            let publisher = scope.spawn(|| queue.turn(Asker::Publisher).map(drop));
+            while queue.state().waiting < WAITING_MAX {
+                thread::yield_now();
+            }
+            let error = queue.turn(Asker::Call).map(drop).expect_err("there is no room");
+            assert_eq!((error.kind, error.retry_after_s), (Kind::Overloaded, Some(RETRY_AFTER_S)));
+            assert_eq!(queue.state().running, 1);
+            drop(running);
+            assert!(waiters.into_iter().chain([publisher]).all(|waiter| waiter.join().is_ok_and(|turn| turn.is_ok())));
+        });
+        let state = queue.state();
+        assert_eq!((state.running, state.waiting), (0, 0));
+    }
+
+    #[test]
+    fn who_ends_a_compilation_is_told_from_how_it_ended() {
+        let heard = || Heard { sent: Ok(()), taken: Ok(()) };
+        let ended = |raw: i32, is_late: bool, words: &str| {
+            let (outcome, result) = judge(ExitStatus::from_raw(raw), is_late, words, heard(), (20, 60));
+            (outcome, result.map_err(|error| (error.kind, error.to_string())))
+        };
+        let code = |code: u8| i32::from(code) << 8;
+        assert_eq!(ended(code(0), false, ""), ("compiled", Ok(())));
+        for (raw, is_late, words, outcome, kind, text) in [
+            (code(REFUSED), false, "it is bad\nmore", "refused", Kind::Unprocessable, "it is bad"),
+            (code(NO_MEMORY), false, "", "memory", Kind::Unprocessable, "more than 1024 MiB"),
+            (Signal::ABORT.as_raw(), false, "memory allocation of 8 bytes failed", "memory", Kind::Unprocessable, "1024 MiB"),
+            (Signal::KILL.as_raw(), false, "", "memory", Kind::Unprocessable, "1024 MiB"),
+            (Signal::KILL.as_raw(), true, "", "wall", Kind::Unprocessable, "longer than 60 s"),
+            (Signal::XCPU.as_raw(), false, "", "cpu", Kind::Unprocessable, "more than 20 s of processor time"),
+            (Signal::SEGV.as_raw(), false, "", "crashed", Kind::Unprocessable, "broke down"),
+            (Signal::ABORT.as_raw(), false, "stack overflow", "crashed", Kind::Unprocessable, "broke down"),
+            (code(101), false, "panicked", "crashed", Kind::Unprocessable, "broke down"),
+            (code(OTHER_BUILD), false, "another build", "failed", Kind::Internal, "another build"),
+        ] {
+            let (found, result) = ended(raw, is_late, words);
+            let (found_kind, said) = result.expect_err(outcome);
+            assert_eq!((found, found_kind), (outcome, kind), "{said}");
+            assert!(said.contains(text), "{said}");
+        }
     }
 }
