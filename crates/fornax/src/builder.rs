@@ -11,7 +11,7 @@ use base::{Error, Gate, GateOptions, Kind, Metrics, POOLS, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions};
-use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions, TICK};
+use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions, TICK, TrustedKey};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -34,6 +34,7 @@ pub struct Builder {
     pool: Option<PoolSize>,
     page_scan: bool,
     compiler: Option<PathBuf>,
+    trusted: Option<TrustedKey>,
     tick: Duration,
     serves: bool,
 }
@@ -53,6 +54,7 @@ impl Builder {
             pool: None,
             page_scan: true,
             compiler: None,
+            trusted: None,
             tick: TICK,
             serves: true,
         })
@@ -115,6 +117,14 @@ impl Builder {
         self
     }
 
+    /// Takes compiled code that this key signed, as `fornax compile --key` writes it, besides WebAssembly. It runs in this process, not in
+    /// a sandbox of it: whoever has the key that belongs to this one can do what this process can.
+    #[must_use]
+    pub fn trust(mut self, key: TrustedKey) -> Self {
+        self.trusted = Some(key);
+        self
+    }
+
     /// How often guests that compute are looked at, to end or to move them; a millisecond where nothing is said. A longer tick is
     /// for measuring guests that one trusts: an endless one has its thread for so long.
     #[must_use]
@@ -173,7 +183,7 @@ impl Builder {
             gate: Arc::new(Gate::new(GateOptions { places: [0; POOLS] })),
             metrics,
         };
-        let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data);
+        let mut control = Control::new(stores, runtime, self.trusted, self.interfaces, road.clone(), data);
         control.apply(&self.config).await?;
         control.serve();
         let server = &self.config.server;

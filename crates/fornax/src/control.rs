@@ -16,7 +16,7 @@ use base::{
     Target, Tenant, TenantLimits, Weighted,
 };
 use front::Road;
-use guest::{Artifact, BackendTable, Backends, Directory, Interface, Prepared, Runtime};
+use guest::{Artifact, BackendTable, Backends, Directory, Interface, Prepared, Runtime, Signed, TrustedKey};
 use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules, Registered, Registration};
 
 use crate::config::{self, Config};
@@ -60,6 +60,8 @@ pub(crate) struct Control {
     data: PathBuf,
     artifacts: Arc<ArtifactStore>,
     modules: Modules,
+    /// Whose compiled code is taken.
+    trusted: Option<TrustedKey>,
     backends: BTreeMap<String, Backends>,
     published: BTreeMap<Name, Published>,
     tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
@@ -73,8 +75,16 @@ pub(crate) struct Control {
 
 impl Control {
     /// `stores` are opened first of all: they see to it that no other process has the data directory.
-    pub(crate) fn new(stores: Stores, runtime: Runtime, interfaces: Vec<Arc<dyn Interface>>, road: Road, data: PathBuf) -> Self {
+    pub(crate) fn new(
+        stores: Stores,
+        runtime: Runtime,
+        trusted: Option<TrustedKey>,
+        interfaces: Vec<Arc<dyn Interface>>,
+        road: Road,
+        data: PathBuf,
+    ) -> Self {
         Self {
+            trusted,
             runtime: Arc::new(runtime),
             interfaces,
             road,
@@ -250,13 +260,14 @@ impl Control {
         let next: Vec<_> = modules.map(|(module, anew)| self.next(module, anew, tenants, backends)).collect();
         let registered: Vec<_> = next.iter().map(|next| (&next.module.tenant, registered_name(&next.module))).collect();
         self.modules.expect(registered.iter().map(|(tenant, name)| (tenant.as_str(), &**name)));
-        let artifacts = Arc::clone(&self.artifacts);
+        let (artifacts, adopting, trusted) = (Arc::clone(&self.artifacts), Arc::clone(&self.runtime), self.trusted);
         let read = move |next: Next| {
             let Next { module, known, anew } = next;
             if let Some(known) = known.as_ref().filter(|_| !anew) {
                 return Ok(Ok(known.clone()));
             }
-            let artifact = read(&module.source, &artifacts).map_err(|error| at_fault(&module, error))?;
+            let bytes = bytes_of(&module.source, &adopting, trusted);
+            let artifact = bytes.and_then(|bytes| keep(&bytes, &artifacts)).map_err(|error| at_fault(&module, error))?;
             Ok(known.filter(|known| known.version.digest == artifact.digest).ok_or((module, artifact)))
         };
         let (kept, read): (Vec<_>, Vec<_>) = on_all_processors(next, read).await?.into_iter().partition(Result::is_ok);
@@ -387,13 +398,22 @@ async fn on_all_processors<T: Send + 'static, R: Send + 'static>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Reads an artifact and keeps its bytes, so that they can be compiled at any time.
-fn read(source: &Path, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
-    let bytes = registry::read_artifact(source, ARTIFACT_BYTES_MAX)?;
-    registry::kind_of(&bytes)?;
+/// Reads an artifact. Of one that comes with code that is signed by who is trusted, the code is kept.
+fn bytes_of(source: &Path, runtime: &Runtime, trusted: Option<TrustedKey>) -> Result<Vec<u8>, Error> {
+    if let Some(key) = trusted
+        && let Some(signed) = Signed::open(source)?
+    {
+        return runtime.adopt(signed, key);
+    }
+    registry::read_artifact(source, ARTIFACT_BYTES_MAX)
+}
+
+/// Keeps the bytes of an artifact, so that they can be compiled at any time.
+fn keep(bytes: &[u8], artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
+    registry::kind_of(bytes)?;
     let store = Arc::clone(artifacts);
-    let artifact = Artifact::new(Digest::of(&bytes), &bytes, move |digest| store.read(digest))?;
-    artifacts.put(&artifact.digest, &bytes)?;
+    let artifact = Artifact::new(Digest::of(bytes), bytes, move |digest| store.read(digest))?;
+    artifacts.put(&artifact.digest, bytes)?;
     Ok(artifact)
 }
 

@@ -1,16 +1,19 @@
 //! Compiled code in this process: once for identical bytes, for as long as a module needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use base::{Digest, Error};
+use base::{Digest, Error, Kind};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::artifact::Artifact;
 use crate::compiler::{Asker, Compiler, Job};
-use crate::engine::{EngineKind, Engines};
+use crate::engine::{self, EngineKind, Engines};
 use crate::publish::{Code, CodeDir, Fit};
+use crate::scan;
+use crate::signed::{Signed, TrustedKey};
 
 type Key = (Digest, EngineKind);
 
@@ -59,6 +62,29 @@ impl Codes {
         Ok(code)
     }
 
+    /// Puts signed code where compiled code is kept, and returns its artifact.
+    pub(crate) fn adopt(&self, signed: Signed, key: TrustedKey) -> Result<Vec<u8>, Error> {
+        let scan = match scan::scan(signed.artifact()) {
+            Ok(scan) => scan,
+            // If it was changed, that is what is wrong with it.
+            Err(error) => return signed.verified(key, &mut io::sink()).and(Err(error)),
+        };
+        // Not that of the engine in use, which may not be made yet: pools are planned for all modules together.
+        let purpose = engine::purpose(scan.engine, &engine::for_compiling(scan.engine, false)?);
+        let name = format!("{}-{purpose}", Digest::of(signed.artifact()));
+        let said = signed.purpose().to_owned();
+        let mut artifact = Vec::new();
+        self.dir.put(&name, scan.is_core, |into| {
+            artifact = signed.verified(key, into)?;
+            if said == purpose {
+                return Ok(());
+            }
+            let text = "it was compiled by another version of Fornax, or for another processor: compile it again with this one";
+            Err(Error::new(Kind::Unprocessable, text).internal(format!("{said} instead of {purpose}")))
+        })?;
+        Ok(artifact)
+    }
+
     /// From now on calls need the processors, too.
     pub(crate) fn serve(&self) {
         self.compiler.serve();
@@ -85,5 +111,48 @@ impl Codes {
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Metrics;
+
+    use super::*;
+    use crate::engine::PoolSize;
+    use crate::signed::SigningKey;
+
+    #[test]
+    fn signed_code_is_kept_if_this_build_made_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let metrics = Metrics::new();
+        let dir = CodeDir::open(data.path(), Arc::clone(&metrics)).expect("opened");
+        let codes = Codes::new(dir, Compiler::new(None, metrics));
+        let key = SigningKey::create(&data.path().join("key")).expect("made");
+        let artifact = std::fs::read(testkit::guest("hello-wasip2")).expect("a built guest");
+        let kind = scan::scan(&artifact).expect("a component").engine;
+        let engine = engine::for_compiling(kind, false).expect("an engine");
+        let purpose = engine::purpose(kind, &engine);
+        let code = engine.precompile_component(&artifact).expect("it compiles");
+        let adopt = |purpose: &str| {
+            let path = data.path().join("signed");
+            std::fs::write(&path, key.seal(purpose, &artifact, &code)).expect("written");
+            codes.adopt(Signed::open(&path).expect("read").expect("signed"), key.public())
+        };
+        // A name that would lead elsewhere, if it were taken for one.
+        for other in ["plain-0123456789abcdef", "concurrent-0", "../../escaped", ""] {
+            let error = adopt(other).expect_err(other).to_string();
+            assert!(error.starts_with("it was compiled by another version of Fornax"), "{error}");
+        }
+        let kept = || std::fs::read_dir(data.path().join("compiled-code")).expect("a folder").count();
+        assert_eq!(kept(), 0);
+        assert_eq!(adopt(&purpose).expect("kept"), artifact);
+        assert_eq!(kept(), 1);
+        // It is what a server with a pool loads.
+        let engines = Engines::new(PoolSize::of(8), true);
+        assert_eq!(engines.purpose(kind).expect("an engine"), purpose);
+        let name = engines.name_of_code(kind, &Digest::of(&artifact)).expect("an engine");
+        let found = codes.dir.find(&name, false).expect("it is there");
+        assert!(found.load(engines.get(kind).expect("an engine")).is_ok());
     }
 }

@@ -18,11 +18,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use base::{Error, Kind, Metrics};
+use base::{Entry, Error, Kind, Metrics};
 use rustix::process::{Pid, Signal, kill_process_group};
 use wasmtime::Engine;
 
 use crate::compiling::{self, FAILED, MEMORY_BYTES_MAX, NO_MEMORY, OTHER_BUILD, REFUSED};
+use crate::signed::SigningKey;
+use crate::{engine, scan};
 
 /// The hidden command of the `fornax` program that compiles for a server.
 pub const COMMAND: &str = "compile-for-server";
@@ -66,6 +68,43 @@ pub(crate) struct Compiler {
     program: Option<PathBuf>,
     queue: Queue,
     metrics: Arc<Metrics>,
+}
+
+/// A compiled artifact that no server has.
+#[derive(Debug)]
+pub struct Compilation {
+    artifact: Vec<u8>,
+    purpose: String,
+    code: Vec<u8>,
+    /// The ways it can be called.
+    pub entries: Vec<Entry>,
+}
+
+impl Compilation {
+    /// Compiles an artifact for servers of this build on such a processor, as a server does that has this program for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unprocessable`] with a sentence for whoever publishes.
+    pub fn of(artifact: Vec<u8>, program: Option<PathBuf>) -> Result<Self, Error> {
+        let scan = scan::scan(&artifact)?;
+        let engine = engine::for_compiling(scan.engine, true)?;
+        let purpose = engine::purpose(scan.engine, &engine);
+        let job = Job { engine: &engine, purpose: &purpose, artifact: &artifact, is_core: scan.is_core };
+        let mut code = Vec::new();
+        Compiler::new(program, Metrics::new()).compile(&job, Asker::Publisher, &mut code)?;
+        Ok(Self { artifact, purpose, code, entries: scan.entries })
+    }
+
+    /// The size of its code.
+    pub fn code_bytes(&self) -> usize {
+        self.code.len()
+    }
+
+    /// The file that [`Signed::open`](crate::Signed::open) opens.
+    pub fn signed(&self, key: &SigningKey) -> Vec<u8> {
+        key.seal(&self.purpose, &self.artifact, &self.code)
+    }
 }
 
 /// What is to be compiled, and for which engine.

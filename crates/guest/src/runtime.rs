@@ -21,6 +21,7 @@ use crate::preview1::{self, Io, Tenants};
 use crate::publish::CodeDir;
 use crate::reuse::Reuse;
 use crate::runner::Runners;
+use crate::signed::{Signed, TrustedKey};
 use crate::ticker::Ticker;
 
 /// What a runtime is made of.
@@ -199,6 +200,16 @@ impl Runtime {
             habit: Habit::new(),
         });
         self.loader.prepare(Recipe { artifact: artifact.clone(), entries, io, equipment, codec })
+    }
+
+    /// Keeps code that is signed with `key`, so that it need not be compiled, and returns its artifact.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unprocessable`] with a sentence if it is signed with another key, was changed, or is for another build of Fornax. Nothing of it
+    /// is kept then.
+    pub fn adopt(&self, signed: Signed, key: TrustedKey) -> Result<Vec<u8>, Error> {
+        self.loader.codes.adopt(signed, key)
     }
 
     /// From now on modules are compiled one at a time: calls need the processors, too.

@@ -4,6 +4,7 @@
 //! line that cannot be read.
 
 mod chain;
+mod compile;
 mod compile_for_server;
 mod doctor;
 mod logging;
@@ -54,6 +55,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Say what this machine carries: how many calls at once, what bounds that, and what to do about it
     Doctor,
+    /// Compile an artifact, and sign its code for servers that trust the key: `fornax run --trust`
+    Compile(compile::CompileArgs),
     /// Compile one module for the server that started this process
     #[command(hide = true)]
     CompileForServer(compile_for_server::Job),
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(*args, &cli.global, &logging),
         Command::CompileForServer(job) => Ok(compile_for_server::run(&job)),
+        Command::Compile(args) => compile::run(&args, cli.global.json),
         Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {
@@ -78,15 +82,19 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// What every command makes its server with: modules are compiled by this very program, whatever lies at its path by now.
+/// What every command makes its server with: modules are compiled by this very program.
 fn builder(config: Config) -> Result<Builder, Error> {
     let builder = Builder::from_config(config)?;
-    let program = Path::new("/proc/self/exe");
-    Ok(match program.exists() {
-        true => builder.compiler(program),
-        // Where there is no such path, the one that was started.
-        false => std::env::current_exe().into_iter().fold(builder, |builder, program| builder.compiler(program)),
+    Ok(match this_program() {
+        Some(program) => builder.compiler(program),
+        None => builder,
     })
+}
+
+/// This very program, whatever lies at its path by now; where that cannot be said, the one that lies there.
+fn this_program() -> Option<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Some(running.to_owned()) } else { std::env::current_exe().ok() }
 }
 
 /// `error: …` and, where the log would say more, why.

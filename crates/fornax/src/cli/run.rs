@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::Logging;
 use super::watch::Watch;
-use super::{Global, builder, chain, print_error, say};
+use super::{Global, builder, chain, compile, print_error, say};
 use crate::config::{
     Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
     parse_memory_flag, parse_reuse_flag,
@@ -32,12 +32,15 @@ pub(super) struct RunArgs {
     file: Option<PathBuf>,
     /// Call these modules in sequence with --input, or standard input, and print each step; behind FILE:whole all it wrote goes
     /// on, not only its result
-    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "reuse", "watch", "args"])]
+    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "trust", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "reuse", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
     // A file conflicts with `chain`, and what conflicts is not required.
     #[arg(long, value_name = "TEXT", requires = "chain", conflicts_with = "file")]
     input: Option<String>,
+    /// Take compiled code, too, if this key signed it: `fornax compile --key`. A file in PEM
+    #[arg(long, value_name = "KEY")]
+    trust: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -127,7 +130,7 @@ async fn serve(args: &RunArgs, global: &Global, logging: &Logging) -> Result<Exi
     let config = read_config(args, global)?;
     let mut watch = args.watch.then(|| Watch::start(&watched_files(args.file(), &config))).transpose()?;
     let server = tokio::select! {
-        server = builder(config)?.pool(Machine::read().pool()).build() => server?,
+        server = compile::trusting(builder(config)?, args.trust.as_deref())?.pool(Machine::read().pool()).build() => server?,
         code = signals.next() => return Ok(ExitCode::from(code)),
     };
     for address in server.addresses() {
@@ -158,7 +161,7 @@ fn is_program(args: &RunArgs) -> bool {
     if app_kind(args.file()).is_some() || args.file().is_dir() || args.codec.is_some() {
         return false;
     }
-    let artifact = registry::read_artifact(args.file(), registry::ARTIFACT_BYTES_MAX);
+    let artifact = compile::artifact_in(args.file());
     match (args.entry.as_deref(), artifact.and_then(|artifact| guest::entries(&artifact))) {
         (_, Err(_)) => false,
         (Some(entry), Ok(_)) => entry == Entry::Run.name(),
@@ -173,7 +176,8 @@ async fn run_once(args: &RunArgs, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(args.file(), SingleOptions { terminal: true, ..single_options(args, global)? })?;
-    let server = builder(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
+    let builder = compile::trusting(builder(config)?, args.trust.as_deref())?;
+    let server = builder.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
     let timeout = args.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
