@@ -1,9 +1,10 @@
 //! Artifacts that are small and take a compiler any amount of memory or time: whoever publishes one is told so, and nobody else
 //! notices. And a crowd that asks for what has to be compiled waits for one compilation.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use testkit::{App, Client, Fornax, at_once, guest, note, run_to_end, wait_until};
@@ -141,12 +142,12 @@ fn bombs_are_refused_and_the_server_does_not_notice() {
     assert_eq!(counted(&mut client, "compiled"), 2);
     assert_eq!(counted(&mut client, "memory"), 3);
     assert_eq!(counted(&mut client, "cpu") + counted(&mut client, "wall"), 1);
-    assert_eq!(children(&fornax), "", "no compiler is left");
+    assert_eq!(children(fornax.pid()), "", "no compiler is left");
 }
 
 /// The processes that a server has started and not waited for.
-fn children(fornax: &Fornax) -> String {
-    let threads = fs::read_dir(format!("/proc/{}/task", fornax.pid())).expect("the process is there");
+fn children(process: u32) -> String {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the process is there");
     let of = |thread: std::io::Result<fs::DirEntry>| fs::read_to_string(thread.ok()?.path().join("children")).ok();
     threads.filter_map(of).collect()
 }
@@ -159,6 +160,57 @@ fn a_start_with_a_bomb_says_why_it_fails() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     assert!(ended.stderr.contains("compiling the artifact takes more than 1024 MiB of memory"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_compiler_has_only_what_it_needs_and_goes_with_who_started_it() {
+    let app = App::new();
+    let bomb = app.file("bomb.wasm", &program(300, &variables_in_loops(300, 300)));
+    let temporary = app.folder().join("temporary");
+    fs::create_dir(&temporary).expect("a folder");
+    let mut command = Command::new(FORNAX);
+    command.arg("run").arg(bomb).env("TMPDIR", temporary).env("SECRET", "hunter2").stderr(Stdio::null());
+    let mut server = command.spawn().expect("it starts");
+    let mut compiler = String::new();
+    wait_until("it compiles", SOON, || {
+        compiler = children(server.id()).trim().to_owned();
+        // From its last limit on.
+        !compiler.is_empty() && proc(&compiler, "limits").lines().any(|line| line.starts_with("Max file size             0 "))
+    });
+    let line = |file: &str, start: &str| {
+        let text = proc(&compiler, file);
+        text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in {text}")).to_owned()
+    };
+    let limits = |name: &str| line("limits", name).split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u64>>();
+    assert_eq!(limits("Max cpu time"), [22, 23]);
+    assert_eq!(limits("Max address space"), [1 << 30, 1 << 30]);
+    assert_eq!(limits("Max core file size"), [0, 0]);
+    assert_eq!(limits("Max open files"), [32, 32]);
+    assert!(line("status", "NoNewPrivs:").ends_with('1'));
+    assert_eq!(proc(&compiler, "oom_score_adj").trim(), "1000");
+    assert!(!proc(&compiler, "environ").contains("SECRET"), "{}", proc(&compiler, "environ"));
+    let open = |process: &str| {
+        let links = fs::read_dir(format!("/proc/{process}/fd")).expect("it is there").map(|link| link.expect("a link").path());
+        // One that is gone is the one by which they are listed.
+        links.filter_map(|link| Some((link.file_name()?.to_owned(), fs::read_link(&link).ok()?))).collect::<BTreeMap<_, _>>()
+    };
+    // What the test itself was started with goes through all of them.
+    let ours: BTreeSet<_> = open("self").into_values().collect();
+    let theirs: Vec<_> = open(&compiler).into_iter().filter(|(_, to)| !ours.contains(to)).collect();
+    let names: Vec<_> = theirs.iter().filter_map(|(name, _)| name.to_str()).collect();
+    assert_eq!(names, ["0", "1", "2"], "{theirs:?}");
+    // Without a chance to clean up.
+    server.kill().and_then(|()| server.wait()).expect("it was there");
+    wait_until("the compiler is gone", SOON, || {
+        let stat = fs::read_to_string(format!("/proc/{compiler}/stat"));
+        // Whoever adopts it may take its time to see that.
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+/// What the kernel says of a process.
+fn proc(id: &str, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default()
 }
 
 #[test]
