@@ -438,7 +438,11 @@ mod tests {
     fn compiled(data: &Path) -> PathBuf {
         let dir = open_dir(data);
         let code = engine().precompile_module(b"\0asm\x01\0\0\0").expect("it compiles");
-        dir.put(NAME, true, |file| Ok(file.write_all(&code).expect("written"))).expect("a file");
+        dir.put(NAME, true, |file| {
+            file.write_all(&code).expect("written");
+            Ok(())
+        })
+        .expect("a file");
         let path = dir.files()[NAME].path.clone();
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o400);
         path
@@ -531,7 +535,11 @@ mod tests {
             .precompile_module(b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x04\x01\x02\0\x0b")
             .expect("it compiles");
         let other_name = "artifact-plain-1";
-        dir.put(other_name, true, |file| Ok(file.write_all(&other_code).expect("written"))).expect("a file");
+        dir.put(other_name, true, |file| {
+            file.write_all(&other_code).expect("written");
+            Ok(())
+        })
+        .expect("a file");
         let other = dir.files()[other_name].path.clone();
         let code_of = |path: &Path| {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("text");

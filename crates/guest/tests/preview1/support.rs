@@ -83,6 +83,7 @@ impl Host {
             tick: guest::TICK,
             runners: 1,
             loaded_max: 64,
+            compiler: None,
             data: data.path().to_owned(),
             metrics: Metrics::new(),
         });
