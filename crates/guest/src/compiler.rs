@@ -145,10 +145,7 @@ impl Compiler {
                 Ok(code) => ("compiled", into.write_all(&code).map_err(unwritten)),
                 Err(error) => ("refused", Err(error)),
             },
-            Some(program) => {
-                let is_parallel = !self.queue.is_serving.load(Relaxed) && job.artifact.len() >= PARALLEL_BYTES_MIN;
-                in_child(program, job, is_parallel, into)
-            }
+            Some(program) => in_child(program, job, self.queue.is_serving.load(Relaxed), into),
         };
         self.metrics.compiled(outcome);
         result
@@ -164,11 +161,12 @@ struct Heard {
 }
 
 /// Compiles in a process of its own, and says how that went.
-fn in_child(program: &Path, job: &Job<'_>, is_parallel: bool, into: &mut dyn Write) -> (&'static str, Result<(), Error>) {
+fn in_child(program: &Path, job: &Job<'_>, is_beside_guests: bool, into: &mut dyn Write) -> (&'static str, Result<(), Error>) {
     let (cpu_s, wall_s) = seconds(job.artifact.len());
     let form = if job.is_core { "core" } else { "component" };
     let mut command = Command::new(program);
-    command.args([COMMAND, job.purpose, form, &cpu_s.to_string()]).args(is_parallel.then_some("--parallel"));
+    command.args([COMMAND, job.purpose, form, &cpu_s.to_string()]).args(is_beside_guests.then_some("--beside-guests"));
+    command.args((!is_beside_guests && job.artifact.len() >= PARALLEL_BYTES_MIN).then_some("--parallel"));
     command.env_clear().envs(ENVIRONMENT).env("RAYON_NUM_THREADS", processors().min(THREADS_MAX).to_string());
     command.current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

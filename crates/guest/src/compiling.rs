@@ -54,12 +54,14 @@ pub struct CompileJob {
     pub cpu_s: u64,
     /// Whether it may use every processor.
     pub is_parallel: bool,
+    /// Whether guests are served beside it, which come first.
+    pub is_beside_guests: bool,
 }
 
 /// The whole of a process that a server started to compile one module: limits itself, reads it from standard input behind its
 /// size in eight bytes, and writes its code to standard output. A sentence goes to standard error, more for the log in lines behind it.
 pub fn compile_for_server(job: &CompileJob) -> ExitCode {
-    match limit(job.cpu_s).and_then(|()| compile_input(job)) {
+    match limit(job).and_then(|()| compile_input(job)) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, text)) => {
             // Who would read it may be gone.
@@ -76,7 +78,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
 }
 
 /// Takes from this process what it does not need.
-fn limit(cpu_s: u64) -> Result<(), Failure> {
+fn limit(job: &CompileJob) -> Result<(), Failure> {
     let failed = failed("the compiler cannot limit itself");
     #[cfg(target_os = "linux")]
     {
@@ -85,11 +87,13 @@ fn limit(cpu_s: u64) -> Result<(), Failure> {
         // If the machine has no memory left, this process goes and not the server. Where it cannot be said, the other limits hold.
         let _ = fs::write("/proc/self/oom_score_adj", "1000");
     }
-    // Refused only where it is lower already.
-    let _ = nice(NICE);
+    if job.is_beside_guests {
+        // Never refused: it only gives way.
+        let _ = nice(NICE);
+    }
     let limits = [
         (Resource::As, MEMORY_BYTES_MAX),
-        (Resource::Cpu, cpu_s),
+        (Resource::Cpu, job.cpu_s),
         (Resource::Core, 0),
         (Resource::Nofile, FILES_MAX),
         // What a file could hold is what the disk could lose.

@@ -16,6 +16,9 @@ pub(super) struct Job {
     /// Use every processor
     #[arg(long)]
     parallel: bool,
+    /// Give way to guests
+    #[arg(long)]
+    beside_guests: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,5 +33,6 @@ pub(super) fn run(job: &Job) -> ExitCode {
         is_core: job.form == Form::Core,
         cpu_s: job.cpu_s,
         is_parallel: job.parallel,
+        is_beside_guests: job.beside_guests,
     })
 }
