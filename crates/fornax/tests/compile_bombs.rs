@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use fornax::{Builder, Config, PoolSize};
 use testkit::{App, Client, Fornax, at_once, guest, note, run_to_end, wait_until};
 
 const FORNAX: &str = env!("CARGO_BIN_EXE_fornax");
@@ -211,6 +212,36 @@ fn a_compiler_has_only_what_it_needs_and_goes_with_who_started_it() {
 /// What the kernel says of a process.
 fn proc(id: &str, file: &str) -> String {
     fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default()
+}
+
+#[test]
+fn a_program_that_embeds_us_bounds_what_is_in_a_module_and_compiles_elsewhere_if_it_says_so() {
+    let app = App::new();
+    let blocks = app.file("blocks.wasm", &program(1, &[vec![0], [0x02, 0x40].repeat(5_000), [0x0b].repeat(5_001)].concat()));
+    let memory = app.file("memory.wasm", &program(1, &variables_in_loops(10_000, 3_900)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let builder =
+            || Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize::of(16)).without_http();
+        let server = builder().build().await.expect("a server");
+        let error = server.registry().load(&blocks).await.expect_err("too many").to_string();
+        assert!(error.ends_with("the artifact has 4001 blocks inside each other in one function, and may have 4000"), "{error}");
+        server.registry().load(guest("p1-command")).await.expect("it compiles here");
+
+        let server = builder().compiler(FORNAX).build().await.expect("a server");
+        let error = server.registry().load(&memory).await.expect_err("too much").to_string();
+        assert!(error.contains("compiling the artifact takes more than 1024 MiB of memory"), "{error}");
+        server.registry().load(guest("p1-command")).await.expect("it compiles there");
+
+        // Something else than what is meant, and nothing at all.
+        for (program, expected) in
+            [("/bin/false", "the compiler broke down over it"), ("/nowhere", "the compiler cannot be started")]
+        {
+            let server = builder().compiler(program).build().await.expect("a server");
+            let error = server.registry().load(guest("p1-command")).await.expect_err(program).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    });
 }
 
 #[test]

@@ -10,8 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 
 use base::{Error, Kind};
-use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
-use rustix::thread::set_no_new_privs;
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::Engine;
 
 use crate::caps;
@@ -82,6 +81,8 @@ fn limit(job: &CompileJob) -> Result<(), Failure> {
     let failed = failed("the compiler cannot limit itself");
     #[cfg(target_os = "linux")]
     {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        use rustix::thread::set_no_new_privs;
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| failed(error.into()))?;
         set_no_new_privs(true).map_err(|error| failed(error.into()))?;
         // If the machine has no memory left, this process goes and not the server. Where it cannot be said, the other limits hold.
@@ -100,11 +101,12 @@ fn limit(job: &CompileJob) -> Result<(), Failure> {
         (Resource::Fsize, 0),
     ];
     for (resource, limit) in limits {
-        // One that is lower already stays.
-        let maximum = rustix::process::getrlimit(resource).maximum.map_or(limit, |maximum| maximum.min(limit));
+        // What was lower already stays.
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         // The signal of the soft limit says which one it was, that of the hard one does not.
-        let hard = if resource == Resource::Cpu { maximum.saturating_add(1) } else { maximum };
-        setrlimit(resource, Rlimit { current: Some(maximum), maximum: Some(hard) }).map_err(|error| failed(error.into()))?;
+        let hard = if resource == Resource::Cpu { limit.saturating_add(1) } else { limit };
+        let limit = Rlimit { current: Some(limit.min(allowed)), maximum: Some(hard.min(allowed)) };
+        setrlimit(resource, limit).map_err(|error| failed(error.into()))?;
     }
     Ok(())
 }
