@@ -2,7 +2,7 @@
 //!
 //! What is published is anybody's, and what compiling takes cannot be told from it. So it is done by a process that limits
 //! itself ([`crate::compiling`]), one for each module: whatever a module does to its compiler, the next one's is new. That
-//! costs some milliseconds a module. This process sends the artifact and takes the code a piece at a time, so its own memory does not
+//! costs some milliseconds a module, once. This process sends the artifact and takes the code a piece at a time, so its own memory does not
 //! depend on what is published; it ends the process when its time is over.
 //!
 //! At the start as many are compiled at once as there are processors. A server that serves compiles one at a time, beside

@@ -81,7 +81,11 @@ impl SigningKey {
         let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(failed)?;
         let key = Self(Ed25519KeyPair::from_pkcs8(der.as_ref()).map_err(|_| Error::new(Kind::Internal, "cannot make a key"))?);
         write(path, 0o600, PRIVATE, der.as_ref())?;
-        write(&public_path(path), 0o644, PUBLIC, &[&PUBLIC_KEY_DER, key.public().0.as_slice()].concat())?;
+        let public = [&PUBLIC_KEY_DER, key.public().0.as_slice()].concat();
+        write(&public_path(path), 0o644, PUBLIC, &public).inspect_err(|_| {
+            // Both or none; what went wrong is the first error.
+            let _ = fs::remove_file(path);
+        })?;
         Ok(key)
     }
 
@@ -356,6 +360,10 @@ mod tests {
         assert_eq!(TrustedKey::read(&public_path(&path)).expect("read"), key.public());
         let text = |result: Result<SigningKey, Error>| result.expect_err("no key").to_string();
         assert!(text(SigningKey::create(&path)).contains("cannot make the key"), "it is not replaced");
+        let (half, taken) = (folder.path().join("half"), folder.path().join("half.pub"));
+        fs::write(&taken, "").expect("written");
+        assert!(text(SigningKey::create(&half)).contains("half.pub: File exists"));
+        assert!(!half.exists(), "both or none");
         assert!(text(SigningKey::read(&public_path(&path))).contains("is no Ed25519 key in PEM"), "the wrong half");
         assert!(text(SigningKey::read(&folder.path().join("none"))).contains("there is no key"));
         fs::write(&path, b"\xff\xfe").expect("written");
