@@ -357,6 +357,33 @@ mod tests {
     }
 
     #[test]
+    fn changed_bytes_are_looked_at_without_a_panic() {
+        const SEED: u64 = 0x1dea_0002;
+        let mut state = SEED;
+        let mut below = |end: usize| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            ((mixed ^ (mixed >> 27)) % end as u64) as usize
+        };
+        let mut refused = 0;
+        for guest in ["hello-wasip2", "hello-wasip3", "plugin-rot13"] {
+            let good = std::fs::read(testkit::guest(guest)).expect("a built guest");
+            // Heads of sections are in front, and code is most of the rest.
+            let front = good.len().min(4 << 10);
+            for _ in 0..1_000 {
+                let mut bytes = good.clone();
+                for _ in 0..=below(4) {
+                    let at = if below(2) == 0 { below(front) } else { below(good.len()) };
+                    bytes[at] = [0, 0xff, 0x80, 0x7f, bytes[at].wrapping_add(1), below(256) as u8][below(6)];
+                }
+                bytes.truncate(if below(8) == 0 { below(good.len()) } else { good.len() });
+                refused += usize::from(crate::scan::entries(&bytes).and(check_functions(&bytes)).is_err());
+            }
+        }
+        assert!(refused > 1_000, "seed {SEED:#x}: {refused} of 3000");
+    }
+
+    #[test]
     fn types_that_would_take_any_stack_to_read_are_refused() {
         // Inside each other a million times, in one byte each of which the next begins.
         let bytes = component(&[(7, [vec![1], [0x42, 1, 1].repeat(1 << 20)].concat())]);
