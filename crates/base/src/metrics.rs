@@ -44,6 +44,11 @@ struct ErrorLabels {
     blame: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CompilationLabels {
+    outcome: &'static str,
+}
+
 /// How a call ended, as a label: a status class of the guest's own answer, or the kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -80,6 +85,7 @@ pub struct Metrics {
     request_bytes: Family<ModuleLabels, Counter>,
     response_bytes: Family<ModuleLabels, Counter>,
     memory_bytes: Family<ModuleLabels, Histogram>,
+    compilations: Family<CompilationLabels, Counter>,
     /// Calls in flight; set by who renders.
     pub in_flight: Gauge,
     /// Open connections.
@@ -118,6 +124,7 @@ impl Metrics {
             request_bytes: Family::default(),
             response_bytes: Family::default(),
             memory_bytes: Family::new_with_constructor(|| Histogram::new(MEMORY_BUCKETS_BYTES)),
+            compilations: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             guests_moved: Counter::default(),
@@ -146,6 +153,7 @@ impl Metrics {
             "A call's largest instance, of modules with evidence",
             metrics.memory_bytes.clone(),
         );
+        registry.register("compilations", "Modules compiled, and how that ended", metrics.compilations.clone());
         registry.register("in_flight", "Calls in flight", metrics.in_flight.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("guests_moved", "Guests moved to a runner thread", metrics.guests_moved.clone());
@@ -179,6 +187,11 @@ impl Metrics {
     pub fn error(&self, error: &crate::Error) {
         let labels = ErrorLabels { kind: error.kind.name(), blame: error.blame.name() };
         self.errors.get_or_create(&labels).inc();
+    }
+
+    /// Counts a compilation: `compiled`, or why there is no code.
+    pub fn compiled(&self, outcome: &'static str) {
+        self.compilations.get_or_create(&CompilationLabels { outcome }).inc();
     }
 
     /// The Prometheus text form.

@@ -12,7 +12,7 @@ use base::{Error, Gate, GateOptions, Kind, Metrics, POOLS, Snapshots};
 use egress::{Egress, EgressOptions};
 use front::Road;
 use front::http::{CacheOptions, Http, HttpOptions, Proxies};
-use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions, TICK};
+use guest::{Interface, Machine, PoolSize, Runtime, RuntimeOptions, TICK, TrustedKey};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -34,6 +34,8 @@ pub struct Builder {
     threads: Option<usize>,
     pool: Option<PoolSize>,
     page_scan: bool,
+    compiler: Option<PathBuf>,
+    trusted: Option<TrustedKey>,
     tick: Duration,
     serves: bool,
     journal: Option<Arc<Journal>>,
@@ -54,6 +56,8 @@ impl Builder {
             threads: None,
             pool: None,
             page_scan: true,
+            compiler: None,
+            trusted: None,
             tick: TICK,
             serves: true,
             journal: None,
@@ -105,6 +109,24 @@ impl Builder {
     #[must_use]
     pub fn without_page_scan(mut self) -> Self {
         self.page_scan = false;
+        self
+    }
+
+    /// Compiles each module in a process of its own, of the `fornax` program at this path, which must be of the same build. There
+    /// memory, processor time and time are bounded, as `docs/limits.md` says, and a module that the compiler breaks down over
+    /// does not end this process. Where nothing is said, this process compiles, and only what is counted of a module before is bounded:
+    /// that is for modules one trusts.
+    #[must_use]
+    pub fn compiler(mut self, program: impl Into<PathBuf>) -> Self {
+        self.compiler = Some(program.into());
+        self
+    }
+
+    /// Takes compiled code that this key signed, as `fornax compile --key` writes it, besides WebAssembly. It runs in this process, not in
+    /// a sandbox of it: whoever has the key that belongs to this one can do what this process can.
+    #[must_use]
+    pub fn trust(mut self, key: TrustedKey) -> Self {
+        self.trusted = Some(key);
         self
     }
 
@@ -168,6 +190,7 @@ impl Builder {
             egress,
             pool,
             page_scan: self.page_scan,
+            compiler: self.compiler,
             tick: self.tick,
             runners: threads,
             free_memory_bytes: machine.free_memory_bytes(pool),
@@ -180,7 +203,7 @@ impl Builder {
             gate: Arc::new(Gate::new(GateOptions { places: [0; POOLS] })),
             metrics,
         };
-        let mut control = Control::new(stores, runtime, self.interfaces, road.clone(), data, &machine);
+        let mut control = Control::new(stores, runtime, self.trusted, self.interfaces, road.clone(), data, &machine);
         if let Some(journal) = &self.journal {
             road.metrics.worker_restarts.inc_by(journal.restarts());
             road.metrics.modules_quarantined.set(i64::try_from(journal.quarantined()).unwrap_or(i64::MAX));
@@ -188,6 +211,7 @@ impl Builder {
         control.watch(self.journal);
         control.replace(self.kept);
         control.apply(&self.config).await?;
+        control.serve();
         let server = &self.config.server;
         let cache = CacheOptions {
             size_bytes: server.cache.size_bytes,

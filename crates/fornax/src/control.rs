@@ -17,7 +17,7 @@ use base::{
     Snapshot, Target, Tenant, TenantLimits, Weighted,
 };
 use front::Road;
-use guest::{Artifact, BackendTable, Backends, Directory, Interface, Machine, Prepared, Runtime};
+use guest::{Artifact, BackendTable, Backends, Directory, Interface, Machine, Prepared, Runtime, Signed, TrustedKey};
 use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules, Registered, Registration};
 
 use crate::config::{self, Config};
@@ -64,6 +64,8 @@ pub(crate) struct Control {
     data: PathBuf,
     artifacts: Arc<ArtifactStore>,
     modules: Modules,
+    /// Whose compiled code is taken.
+    trusted: Option<TrustedKey>,
     backends: BTreeMap<String, Backends>,
     published: BTreeMap<Name, Published>,
     tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
@@ -87,12 +89,14 @@ impl Control {
     pub(crate) fn new(
         stores: Stores,
         runtime: Runtime,
+        trusted: Option<TrustedKey>,
         interfaces: Vec<Arc<dyn Interface>>,
         road: Road,
         data: PathBuf,
         machine: &Machine,
     ) -> Self {
         Self {
+            trusted,
             runtime: Arc::new(runtime),
             interfaces,
             road,
@@ -144,6 +148,11 @@ impl Control {
         let server = self.config.take().map_or_else(|| config.server.clone(), |config| config.server);
         self.config = Some(Config { server, ..config.clone() });
         Ok(())
+    }
+
+    /// From now on there are calls.
+    pub(crate) fn serve(&self) {
+        self.runtime.serve();
     }
 
     /// `[server]` as it was at the start.
@@ -292,13 +301,15 @@ impl Control {
         let registered: Vec<_> = next.iter().map(|next| (&next.module.tenant, registered_name(&next.module))).collect();
         self.modules.expect(registered.iter().map(|(tenant, name)| (tenant.as_str(), &**name)));
         let (artifacts, kept) = (Arc::clone(&self.artifacts), std::mem::take(&mut self.kept));
+        let (adopting, trusted) = (Arc::clone(&self.runtime), self.trusted);
         let read = move |next: Next| {
             let Next { module, known, anew } = next;
             if let Some(known) = known.as_ref().filter(|_| !anew) {
                 return Ok(Ok(known.clone()));
             }
             let kept = kept.get(&name_of(&module)).and_then(|digest| artifacts.find(digest));
-            let artifact = read(&module.source, kept, &artifacts).map_err(|error| at_fault(&module, error))?;
+            let bytes = kept.map_or_else(|| bytes_of(&module.source, &adopting, trusted), Ok);
+            let artifact = bytes.and_then(|bytes| keep(&bytes, &artifacts)).map_err(|error| at_fault(&module, error))?;
             Ok(known.filter(|known| known.version.digest == artifact.digest).ok_or((module, artifact)))
         };
         let (kept, read): (Vec<_>, Vec<_>) = on_all_processors(next, read).await?.into_iter().partition(Result::is_ok);
@@ -431,16 +442,22 @@ async fn on_all_processors<T: Send + 'static, R: Send + 'static>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Reads an artifact, unless its bytes are `kept`, and keeps them, so that they can be compiled at any time.
-fn read(source: &Path, kept: Option<Vec<u8>>, artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
-    let bytes = match kept {
-        Some(bytes) => bytes,
-        None => registry::read_artifact(source, ARTIFACT_BYTES_MAX)?,
-    };
-    registry::kind_of(&bytes)?;
+/// Reads an artifact. Of one that comes with code that is signed by who is trusted, the code is kept.
+fn bytes_of(source: &Path, runtime: &Runtime, trusted: Option<TrustedKey>) -> Result<Vec<u8>, Error> {
+    if let Some(key) = trusted
+        && let Some(signed) = Signed::open(source)?
+    {
+        return runtime.adopt(signed, key);
+    }
+    registry::read_artifact(source, ARTIFACT_BYTES_MAX)
+}
+
+/// Keeps the bytes of an artifact, so that they can be compiled at any time.
+fn keep(bytes: &[u8], artifacts: &Arc<ArtifactStore>) -> Result<Artifact, Error> {
+    registry::kind_of(bytes)?;
     let store = Arc::clone(artifacts);
-    let artifact = Artifact::new(Digest::of(&bytes), &bytes, move |digest| store.read(digest))?;
-    artifacts.put(&artifact.digest, &bytes)?;
+    let artifact = Artifact::new(Digest::of(bytes), bytes, move |digest| store.read(digest))?;
+    artifacts.put(&artifact.digest, bytes)?;
     Ok(artifact)
 }
 

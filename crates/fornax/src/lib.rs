@@ -26,5 +26,5 @@ pub use base::{Error, Kind, ModuleId, Step};
 pub use builder::Builder;
 pub use config::Config;
 pub use execute::{ChainError, ExecuteLimits, Link, Registry};
-pub use guest::{Interface, PoolSize};
+pub use guest::{Interface, PoolSize, TrustedKey};
 pub use server::Server;

@@ -107,14 +107,14 @@ fn no_secret_is_seen_where_it_was_not_meant_to_be() {
 #[test]
 fn an_error_says_where_a_secret_is_wrong_and_not_what_it_is() {
     let wrong = [
-        format!("[server]\nlisten = \"${{SECRET0}}\"\n"),
-        format!("[[module]]\nname = \"a\"\nsource = \"a.wasm\"\noutbound = [\"https://user:${{SECRET1}}@host\"]\n"),
-        format!("[[module]]\nname = \"a\"\nsource = \"a.wasm\"\nlimits = {{ cpu = \"${{SECRET2}}\" }}\n"),
-        format!("[backend.b]\ninterface = \"keyvalue\"\ntype = \"redb\"\npassword = \"${{SECRET3}}\"\n"),
-        format!("[backend.b]\ninterface = \"keyvalue\"\ntype = \"${{SECRET4}}\"\n"),
-        format!("[[module]]\nname = \"${{SECRET5}} \"\nsource = \"a.wasm\"\n"),
-        format!("[[route]]\npath = \"/a\"\nmodule = \"${{SECRET6}}\"\n"),
-        format!("[server]\ntls = {{ cert = \"${{SECRET7}}.pem\", key = \"${{SECRET16}}.pem\" }}\n"),
+        "[server]\nlisten = \"${SECRET0}\"\n",
+        "[[module]]\nname = \"a\"\nsource = \"a.wasm\"\noutbound = [\"https://user:${SECRET1}@host\"]\n",
+        "[[module]]\nname = \"a\"\nsource = \"a.wasm\"\nlimits = { cpu = \"${SECRET2}\" }\n",
+        "[backend.b]\ninterface = \"keyvalue\"\ntype = \"redb\"\npassword = \"${SECRET3}\"\n",
+        "[backend.b]\ninterface = \"keyvalue\"\ntype = \"${SECRET4}\"\n",
+        "[[module]]\nname = \"${SECRET5} \"\nsource = \"a.wasm\"\n",
+        "[[route]]\npath = \"/a\"\nmodule = \"${SECRET6}\"\n",
+        "[server]\ntls = { cert = \"${SECRET7}.pem\", key = \"${SECRET16}.pem\" }\n",
     ];
     for text in wrong {
         let app = App::new();

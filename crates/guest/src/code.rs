@@ -1,13 +1,19 @@
 //! Compiled code in this process: once for identical bytes, for as long as a module needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use base::{Digest, Error};
+use base::{Digest, Error, Kind};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::artifact::Artifact;
-use crate::engine::{EngineKind, Engines};
+use crate::compiler::{Asker, Compiler, Job};
+use crate::engine::{self, EngineKind, Engines};
 use crate::publish::{Code, CodeDir, Fit};
+use crate::scan;
+use crate::signed::{Signed, TrustedKey};
 
 type Key = (Digest, EngineKind);
 
@@ -17,16 +23,23 @@ type Entry = Arc<Mutex<Weak<Code>>>;
 /// All compiled code that is loaded, and the directory it comes from.
 pub(crate) struct Codes {
     dir: CodeDir,
+    compiler: Compiler,
     entries: Mutex<BTreeMap<Key, Entry>>,
 }
 
 impl Codes {
-    pub(crate) fn new(dir: CodeDir) -> Self {
-        Self { dir, entries: Mutex::default() }
+    pub(crate) fn new(dir: CodeDir, compiler: Compiler) -> Self {
+        Self { dir, compiler, entries: Mutex::default() }
     }
 
-    /// Loads the code of an artifact, compiling it where need be. Clones share it.
-    pub(crate) fn load(&self, engines: &Engines, artifact: &Artifact) -> Result<Arc<Code>, Error> {
+    /// Loads the code of an artifact, compiling it where need be. Clones share it. A call comes with its turn to load, which is
+    /// given back before anything is compiled: others' code may be there.
+    pub(crate) fn load(
+        &self,
+        engines: &Engines,
+        artifact: &Artifact,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Arc<Code>, Error> {
         let (digest, scan) = (artifact.digest, &artifact.scan);
         let entry = Arc::clone(self.entries().entry((digest, scan.engine)).or_default());
         let mut shared = entry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,11 +49,45 @@ impl Codes {
         let (engine, name) = (engines.get(scan.engine)?, engines.name_of_code(scan.engine, &digest)?);
         let compiled = match self.dir.find(&name, scan.is_core) {
             Some(compiled) => compiled,
-            None => self.dir.compile(engine, &artifact.bytes()?, scan.is_core, &name)?,
+            None => {
+                let asker = if turn.is_some() { Asker::Call } else { Asker::Publisher };
+                drop(turn);
+                let (purpose, bytes) = (engines.purpose(scan.engine)?, artifact.bytes()?);
+                let job = Job { engine, purpose, artifact: &bytes, is_core: scan.is_core };
+                self.dir.put(&name, scan.is_core, |into| self.compiler.compile(&job, asker, into))?
+            }
         };
         let code = Arc::new(compiled.load(engine)?);
         *shared = Arc::downgrade(&code);
         Ok(code)
+    }
+
+    /// Puts signed code where compiled code is kept, and returns its artifact.
+    pub(crate) fn adopt(&self, signed: Signed, key: TrustedKey) -> Result<Vec<u8>, Error> {
+        let scan = match scan::scan(signed.artifact()) {
+            Ok(scan) => scan,
+            // If it was changed, that is what is wrong with it.
+            Err(error) => return signed.verified(key, &mut io::sink()).and(Err(error)),
+        };
+        // Not that of the engine in use, which may not be made yet: pools are planned for all modules together.
+        let purpose = engine::purpose(scan.engine, &engine::for_compiling(scan.engine, false)?);
+        let name = format!("{}-{purpose}", Digest::of(signed.artifact()));
+        let said = signed.purpose().to_owned();
+        let mut artifact = Vec::new();
+        self.dir.put(&name, scan.is_core, |into| {
+            artifact = signed.verified(key, into)?;
+            if said == purpose {
+                return Ok(());
+            }
+            let text = "it was compiled by another version of Fornax, or for another processor: compile it again with this one";
+            Err(Error::new(Kind::Unprocessable, text).internal(format!("{said} instead of {purpose}")))
+        })?;
+        Ok(artifact)
+    }
+
+    /// From now on calls need the processors, too.
+    pub(crate) fn serve(&self) {
+        self.compiler.serve();
     }
 
     /// How many places an instance takes, if it is known that what fits in this way can be called.
@@ -64,5 +111,48 @@ impl Codes {
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Metrics;
+
+    use super::*;
+    use crate::engine::PoolSize;
+    use crate::signed::SigningKey;
+
+    #[test]
+    fn signed_code_is_kept_if_this_build_made_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let metrics = Metrics::new();
+        let dir = CodeDir::open(data.path(), Arc::clone(&metrics)).expect("opened");
+        let codes = Codes::new(dir, Compiler::new(None, metrics));
+        let key = SigningKey::create(&data.path().join("key")).expect("made");
+        let artifact = std::fs::read(testkit::guest("hello-wasip2")).expect("a built guest");
+        let kind = scan::scan(&artifact).expect("a component").engine;
+        let engine = engine::for_compiling(kind, false).expect("an engine");
+        let purpose = engine::purpose(kind, &engine);
+        let code = engine.precompile_component(&artifact).expect("it compiles");
+        let adopt = |purpose: &str| {
+            let path = data.path().join("signed");
+            std::fs::write(&path, key.seal(purpose, &artifact, &code)).expect("written");
+            codes.adopt(Signed::open(&path).expect("read").expect("signed"), key.public())
+        };
+        // A name that would lead elsewhere, if it were taken for one.
+        for other in ["plain-0123456789abcdef", "concurrent-0", "../../escaped", ""] {
+            let error = adopt(other).expect_err(other).to_string();
+            assert!(error.starts_with("it was compiled by another version of Fornax"), "{error}");
+        }
+        let kept = || std::fs::read_dir(data.path().join("compiled-code")).expect("a folder").count();
+        assert_eq!(kept(), 0);
+        assert_eq!(adopt(&purpose).expect("kept"), artifact);
+        assert_eq!(kept(), 1);
+        // It is what a server with a pool loads.
+        let engines = Engines::new(PoolSize::of(8), true);
+        assert_eq!(engines.purpose(kind).expect("an engine"), purpose);
+        let name = engines.name_of_code(kind, &Digest::of(&artifact)).expect("an engine");
+        let found = codes.dir.find(&name, false).expect("it is there");
+        assert!(found.load(engines.get(kind).expect("an engine")).is_ok());
     }
 }

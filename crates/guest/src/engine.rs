@@ -144,6 +144,11 @@ impl EngineKind {
         }
     }
 
+    /// The one that has this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Plain, Self::Concurrent].into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The word in file names.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -166,8 +171,8 @@ struct Made {
     engine: Engine,
     guests: u32,
     resting: Arc<Semaphore>,
-    /// What code of it is for, beside the artifact: this engine of this wasmtime on this processor.
-    suffix: String,
+    /// As [`purpose`] says.
+    purpose: String,
 }
 
 impl Engines {
@@ -216,9 +221,14 @@ impl Engines {
         self.made(kind).map(|made| Arc::clone(&made.resting))
     }
 
+    /// What code of an engine is for, beside the artifact.
+    pub(crate) fn purpose(&self, kind: EngineKind) -> Result<&str, Error> {
+        self.made(kind).map(|made| made.purpose.as_str())
+    }
+
     /// What compiled code of an artifact is called: what it is for.
     pub(crate) fn name_of_code(&self, kind: EngineKind, artifact: &Digest) -> Result<String, Error> {
-        self.made(kind).map(|made| format!("{artifact}-{}", made.suffix))
+        self.made(kind).map(|made| format!("{artifact}-{}", made.purpose))
     }
 
     pub(crate) fn increment_epoch(&self) {
@@ -235,14 +245,32 @@ impl Engines {
 }
 
 fn made(kind: EngineKind, guests: u32, warm: u32, scan: bool) -> Result<Made, Error> {
-    let engine = engine(guests, warm, kind, scan)?;
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let mut config = config(kind);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(guests, warm, scan)));
+    let engine = started(&config)?;
     let resting = Arc::new(Semaphore::new(resting_of(guests) as usize));
-    Ok(Made { suffix: format!("{}-{:016x}", kind.name(), hasher.finish()), engine, guests, resting })
+    Ok(Made { purpose: purpose(kind, &engine), engine, guests, resting })
 }
 
-fn engine(guests: u32, warm: u32, kind: EngineKind, scan: bool) -> Result<Engine, Error> {
+/// An engine for compiling alone: without a pool, which takes more address space than a process that compiles may have.
+pub(crate) fn for_compiling(kind: EngineKind, is_parallel: bool) -> Result<Engine, Error> {
+    started(config(kind).parallel_compilation(is_parallel))
+}
+
+/// What code of an engine is for, beside the artifact: guests of this kind, in this wasmtime, on this processor.
+pub(crate) fn purpose(kind: EngineKind, engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{}-{:016x}", kind.name(), hasher.finish())
+}
+
+fn started(config: &Config) -> Result<Engine, Error> {
+    Engine::new(config)
+        .map_err(|error| Error::new(Kind::Internal, "the WebAssembly engine cannot start").caused_by(error.to_string()))
+}
+
+/// All of it decides what compiled code is like, or whether it can be loaded.
+fn config(kind: EngineKind) -> Config {
     let concurrent = kind == EngineKind::Concurrent;
     let mut config = Config::new();
     config
@@ -254,10 +282,8 @@ fn engine(guests: u32, warm: u32, kind: EngineKind, scan: bool) -> Result<Engine
         .async_stack_size(FIBER_STACK_BYTES)
         .memory_may_move(false)
         .native_unwind_info(false)
-        .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(guests, warm, scan)));
-    Engine::new(&config)
-        .map_err(|error| Error::new(Kind::Internal, "the WebAssembly engine cannot start").caused_by(error.to_string()))
+        .cranelift_opt_level(OptLevel::Speed);
+    config
 }
 
 fn pool(guests: u32, warm: u32, scan: bool) -> PoolingAllocationConfig {

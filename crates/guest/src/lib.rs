@@ -10,9 +10,12 @@
 //! [`Interface`].
 
 mod artifact;
+mod caps;
 mod chain;
 mod code;
 mod codec;
+mod compiler;
+mod compiling;
 mod descriptors;
 mod engine;
 mod entry;
@@ -38,6 +41,7 @@ mod runner;
 mod runtime;
 mod scan;
 mod shared;
+mod signed;
 mod state;
 mod terminal;
 mod ticker;
@@ -46,11 +50,14 @@ mod turns;
 pub use artifact::Artifact;
 pub use chain::{Chain, Link, entry_for_bytes, input_for, output_of, result_of};
 pub use codec::entry_of_codec;
+pub use compiler::{COMMAND as COMPILE_COMMAND, Compilation};
+pub use compiling::{CompileJob, compile_for_server};
 pub use engine::PoolSize;
 pub use interface::{BackendTable, Backends, Grant, Interface, Session, Shape, Slot};
 pub use machine::{Bound, Machine};
 pub use reuse::{Lifetime, Reuse};
 pub use runtime::{Directory, Module, Prepared, Runtime, RuntimeOptions};
 pub use scan::entries;
+pub use signed::{Signed, SigningKey, TrustedKey, public_path};
 pub use state::State;
 pub use ticker::TICK;

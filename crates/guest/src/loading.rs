@@ -13,10 +13,11 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use base::{BoxFuture, Call, Entry, Error, Handler, Input, Kind, Metrics, POOLS, Reply};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::ResourcesRequired;
 
 use crate::artifact::Artifact;
@@ -33,6 +34,10 @@ use crate::runtime::{Core, Prepared};
 
 /// Loads at once, where the machine has fewer processors: one that must compile again shall not keep all others waiting.
 const LOADS_AT_ONCE_MIN: usize = 4;
+
+/// How long a load that failed is not tried again: all who waited for it would do so one after the other, and each may take all the
+/// time that compiling may.
+const FAILED_FOR: Duration = Duration::from_secs(10);
 
 /// Of the modules that may be loaded, as many parts of one are dropped at once, so that not every load has to look for one.
 const DROPPED_PART: usize = 16;
@@ -95,7 +100,7 @@ impl Loader {
         let places = match self.codes.places(&self.engines, artifact, fit)? {
             Some(places) => places,
             None => {
-                let (_, places) = loadable.load_now()?;
+                let (_, places) = loadable.load_now(None)?;
                 self.codes.note(&self.engines, artifact, fit, places)?;
                 self.shrink();
                 places
@@ -106,8 +111,8 @@ impl Loader {
         Ok(Prepared { handler: Arc::new(OnDemand(loadable)), entries, places: by_pool })
     }
 
-    fn make(&self, recipe: &Recipe) -> Result<(Loaded, u32), Error> {
-        let code = self.codes.load(&self.engines, &recipe.artifact)?;
+    fn make(&self, recipe: &Recipe, turn: Option<OwnedSemaphorePermit>) -> Result<(Loaded, u32), Error> {
+        let code = self.codes.load(&self.engines, &recipe.artifact, turn)?;
         let (linked, needs, stacks) = match &*code {
             Code::Component(component) => {
                 let pre = self.linkers.link(component, &recipe.equipment.interfaces, recipe.artifact.scan.engine)?;
@@ -214,8 +219,8 @@ struct Loadable {
     loaded: ArcSwapOption<Loaded>,
     /// The round of its last call.
     used_in: AtomicU64,
-    /// One load serves all calls that wait for it.
-    loading: Arc<tokio::sync::Mutex<()>>,
+    /// One load serves all calls that wait for it. In it is when the last one failed.
+    loading: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 /// The handler of a module.
@@ -254,31 +259,37 @@ impl Loadable {
 
     /// Loads it, unless another call does.
     async fn load(self: &Arc<Self>) -> Result<Arc<Loaded>, Error> {
-        let one = Arc::clone(&self.loading).lock_owned().await;
+        let mut one = Arc::clone(&self.loading).lock_owned().await;
         if let Some(loaded) = self.loaded.load_full() {
             return Ok(loaded);
+        }
+        if one.is_some_and(|failed_at| failed_at.elapsed() < FAILED_FOR) {
+            return Err(unloadable().internal("as was found out a moment ago"));
         }
         let turn = Arc::clone(&self.loader.turns).acquire_owned().await.map_err(|_| lost())?;
         let (sender, result) = oneshot::channel();
         let module = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
+            let loaded = module.load_now(Some(turn)).map(|(loaded, _)| loaded);
+            *one = loaded.as_ref().is_err_and(|error| error.kind != Kind::Overloaded).then(Instant::now);
             // Who waited may have gone.
-            let _ = sender.send(module.load_now().map(|(loaded, _)| loaded));
+            let _ = sender.send(loaded);
             module.loader.shrink();
             // Held by who loads, not by who asked: that one may leave.
-            drop((one, turn));
+            drop(one);
         });
         let loaded = result.await.map_err(|_| lost())?;
-        loaded.map_err(|error| {
+        loaded.map_err(|error| match error.kind {
+            Kind::Overloaded => error,
             // It was publishable, so this is not for whoever calls.
-            Error::new(Kind::Internal, "the module cannot be loaded").caused_by(error)
+            _ => unloadable().caused_by(error),
         })
     }
 
-    /// Loads it on this thread, and says how many places an instance takes.
-    fn load_now(self: &Arc<Self>) -> Result<(Arc<Loaded>, u32), Error> {
+    /// Loads it on this thread, and says how many places an instance takes. A call's turn to load comes along.
+    fn load_now(self: &Arc<Self>, turn: Option<OwnedSemaphorePermit>) -> Result<(Arc<Loaded>, u32), Error> {
         let loader = &self.loader;
-        let (loaded, places) = loader.make(&self.recipe)?;
+        let (loaded, places) = loader.make(&self.recipe, turn)?;
         let loaded = Arc::new(loaded);
         loader.metrics.module_loads.inc();
         let round = loader.round.fetch_add(1, Relaxed) + 1;
@@ -293,7 +304,11 @@ impl Loadable {
 }
 
 fn lost() -> Error {
-    Error::new(Kind::Internal, "the module cannot be loaded").internal("what loads it panicked")
+    unloadable().internal("what loads it panicked")
+}
+
+fn unloadable() -> Error {
+    Error::new(Kind::Internal, "the module cannot be loaded")
 }
 
 /// An instance takes as many places as the scarcest thing it needs, measured in what the pool has for each place.

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -105,6 +105,11 @@ impl CodeDir {
                 }
                 Some(Compiled { file, is_core })
             }
+            // Whoever removed it has not harmed anybody.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.remove(name);
+                None
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "compiled code is not as it was written: it is removed");
                 self.metrics.code_rejected.inc();
@@ -114,18 +119,20 @@ impl CodeDir {
         }
     }
 
-    /// Compiles `artifact`, a core module or a component, for `engine` into the file of `name`. Takes long: not for a thread
-    /// that serves.
-    pub(crate) fn compile(&self, engine: &Engine, artifact: &[u8], is_core: bool, name: &str) -> Result<Compiled, Error> {
-        let code = if is_core { engine.precompile_module(artifact) } else { engine.precompile_component(artifact) };
-        let code = code.map_err(|error| {
-            Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", error.root_cause()))
-                .internal(format!("{error:#}"))
-        })?;
-        let path = self.dir.join(format!("{name}.{}.{CODE}", BASE64.encode(self.sign(name, &code))));
-        let file = write_once(&path, &code, false)
-            .and_then(|()| open(&path))
-            .map_err(|error| failed("cannot write compiled code").caused_by(error))?;
+    /// Makes the file of `name` of what `compile` writes, which is a core module's code or a component's, as wasmtime makes it. Whoever
+    /// calls this vouches for that: nothing else in here is native code.
+    pub(crate) fn put(
+        &self,
+        name: &str,
+        is_core: bool,
+        compile: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
+    ) -> Result<Compiled, Error> {
+        let unwritten = |error| failed("cannot write compiled code").caused_by(error);
+        let unfinished = Unfinished::new(&self.dir).map_err(unwritten)?;
+        let mut code = Authenticated { file: &unfinished.file, context: self.context(name) };
+        compile(&mut code)?;
+        let path = self.dir.join(format!("{name}.{}.{CODE}", BASE64.encode(code.context.sign())));
+        let file = unfinished.finish(&path).map_err(unwritten)?;
         let stored = Stored { path: path.clone(), is_used: true, fits: BTreeMap::new() };
         let old = self.files().insert(name.to_owned(), stored);
         if let Some(old) = old.filter(|old| old.path != path) {
@@ -215,12 +222,6 @@ impl CodeDir {
         context
     }
 
-    fn sign(&self, name: &str, code: &[u8]) -> hmac::Tag {
-        let mut context = self.context(name);
-        context.update(code);
-        context.sign()
-    }
-
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,8 +248,8 @@ impl Compiled {
         let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
         let path = format!("{folder}/{}", self.file.as_raw_fd());
         // SAFETY: `deserialize_file` demands bytes that `Engine::precompile_module` or `precompile_component` made and nobody
-        // changed. A `Compiled` is made only by `CodeDir::compile`, which wrote exactly those bytes, and by `CodeDir::find`, which
-        // read them through this very descriptor and found them authenticated for this artifact and engine under a key that only
+        // changed. A `Compiled` is made only by `CodeDir::put`, which wrote exactly those bytes by this very descriptor, as the compiler
+        // gave them to it or as somebody signed them who is trusted with that, and by `CodeDir::find`, which read them through this very descriptor and found them authenticated for this artifact and engine under a key that only
         // this user can read. The file has mode 0400 and lies in a directory of mode 0700 that this process owns; another process
         // of the same user could change it, but could as well change this process. The engine rejects code made by another
         // version or configuration, and a module where a component is expected.
@@ -289,7 +290,11 @@ fn key(data: &Path) -> io::Result<[u8; KEY_BYTES]> {
         Err(error) => tracing::warn!(file = %path.display(), %error, "the key of compiled code cannot be read: it is made anew"),
     }
     let key: [u8; KEY_BYTES] = rand::random();
-    write_once(&path, &key, true)?;
+    let mut unfinished = Unfinished::new(data)?;
+    unfinished.file.write_all(&key)?;
+    // The only file that a power cut shall not lose: without it all others are lost.
+    unfinished.file.sync_all()?;
+    unfinished.finish(&path)?;
     Ok(key)
 }
 
@@ -363,24 +368,52 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
 }
 
-/// Writes a file of its own and renames it, so that a reader never sees half, two writers do not meet, and a failure leaves
-/// nothing behind; what a crash leaves is removed at the next start. Where it is `durable`, a power cut does not lose it.
-fn write_once(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    let unfinished = path.with_file_name(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
-    let mut write = || {
-        file.write_all(bytes)?;
-        if durable {
-            file.sync_all()?;
-        }
-        fs::rename(&unfinished, path)
-    };
-    write().inspect_err(|_| {
-        // What went wrong is the first error.
-        let _ = fs::remove_file(&unfinished);
-    })
+/// A file that is being written under a name of its own and then renamed, so that a reader never sees half, two writers do not
+/// meet, and a failure leaves nothing behind; what a crash leaves is removed at the next start.
+struct Unfinished {
+    file: File,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    fn new(dir: &Path) -> io::Result<Self> {
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("{UNFINISHED}{}-code-{number}", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Gives it its name, and returns the descriptor by which it was written.
+    fn finish(self, path: &Path) -> io::Result<File> {
+        fs::rename(&self.path, path)?;
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Where it has its name by now, there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Code on its way into a file, and its authentication code.
+struct Authenticated<'a> {
+    file: &'a File,
+    context: hmac::Context,
+}
+
+impl Write for Authenticated<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.context.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn failed(text: &'static str) -> Error {
@@ -404,7 +437,12 @@ mod tests {
     /// Compiles a module and returns its file.
     fn compiled(data: &Path) -> PathBuf {
         let dir = open_dir(data);
-        dir.compile(&engine(), b"\0asm\x01\0\0\0", true, NAME).expect("it compiles");
+        let code = engine().precompile_module(b"\0asm\x01\0\0\0").expect("it compiles");
+        dir.put(NAME, true, |file| {
+            file.write_all(&code).expect("written");
+            Ok(())
+        })
+        .expect("a file");
         let path = dir.files()[NAME].path.clone();
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o400);
         path
@@ -425,32 +463,123 @@ mod tests {
         assert!(!is_loaded(data.path(), NAME));
     }
 
+    /// Numbers that are the same in each run.
+    struct Seeded(u64);
+
+    impl Seeded {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            ((mixed ^ (mixed >> 27)) % end as u64) as usize
+        }
+    }
+
+    /// Another file than `good`, which is one of `name`, and of its bytes or its own name: what somebody may put there.
+    fn tampered(
+        random: &mut Seeded,
+        name: &str,
+        good: &[u8],
+        other: &[u8],
+        codes: &[String; 2],
+    ) -> (&'static str, Vec<u8>, String) {
+        let file_name = |code: &str| format!("{name}.{code}.{CODE}");
+        let mut bytes = good.to_vec();
+        let at = random.below(good.len());
+        let (what, code) = match random.below(8) {
+            0 => {
+                bytes[at] ^= 1 << random.below(8);
+                ("a bit", codes[0].clone())
+            }
+            1 => {
+                let end = (at + 1 + random.below(64)).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|byte| *byte = byte.wrapping_add(1 + random.below(255) as u8));
+                ("some bytes", codes[0].clone())
+            }
+            2 => {
+                bytes.truncate(at);
+                ("the end", codes[0].clone())
+            }
+            3 => {
+                bytes.extend((0..=random.below(64)).map(|_| random.below(256) as u8));
+                ("more bytes", codes[0].clone())
+            }
+            4 => ("another file's bytes", {
+                bytes = other.to_vec();
+                codes[0].clone()
+            }),
+            5 => ("another file's bytes and code", {
+                bytes = other.to_vec();
+                codes[1].clone()
+            }),
+            6 => {
+                let mut code = BASE64.decode(&codes[0]).expect("a code");
+                let at = random.below(code.len());
+                code[at] ^= 1 << random.below(8);
+                ("the code", BASE64.encode(code))
+            }
+            _ => {
+                let code: Vec<u8> = (0..random.below(64)).map(|_| random.below(256) as u8).collect();
+                ("no code", BASE64.encode(code))
+            }
+        };
+        (what, bytes, file_name(&code))
+    }
+
     #[test]
     fn none_of_ten_thousand_changed_files_is_loaded() {
+        const SEED: u64 = 0x1dea_0001;
+        let (data, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let path = compiled(data.path());
+        let dir = open_dir(data.path());
+        let other_code = engine()
+            .precompile_module(b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x04\x01\x02\0\x0b")
+            .expect("it compiles");
+        let other_name = "artifact-plain-1";
+        dir.put(other_name, true, |file| {
+            file.write_all(&other_code).expect("written");
+            Ok(())
+        })
+        .expect("a file");
+        let other = dir.files()[other_name].path.clone();
+        let code_of = |path: &Path| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("text");
+            stem.rsplit('.').next().expect("a code").to_owned()
+        };
+        let codes = [code_of(&path), code_of(&other)];
+        let (good, other) = (fs::read(&path).expect("a file"), fs::read(&other).expect("a file"));
+        let other_key = open_dir(elsewhere.path());
+        let mut random = Seeded(SEED);
+        for round in 0..10_000 {
+            let (what, bytes, file_name) = tampered(&mut random, NAME, &good, &other, &codes);
+            let put = dir.dir.join(file_name);
+            let _ = fs::remove_file(&put);
+            fs::write(&put, &bytes).expect("written");
+            // Twice the code in a file of the same bytes would be no change.
+            assert!(dir.verified(NAME, &put).is_err(), "seed {SEED:#x}, round {round}: {what}");
+            assert!(other_key.verified(NAME, &put).is_err(), "seed {SEED:#x}, round {round}: {what}, another key");
+            fs::remove_file(&put).expect("removed");
+        }
+        fs::write(&path, &good).expect("written");
+        assert!(dir.verified(NAME, &path).is_ok());
+        assert!(dir.verified(other_name, &path).is_err(), "another's");
+        assert!(other_key.verified(NAME, &path).is_err(), "another key");
+    }
+
+    #[test]
+    fn what_is_mapped_is_what_was_read_whatever_lies_there_by_then() {
         let data = tempfile::tempdir().expect("a folder");
         let path = compiled(data.path());
         let good = fs::read(&path).expect("a file");
         let dir = open_dir(data.path());
-        let put = |path: &Path, bytes: &[u8]| {
-            let _ = fs::remove_file(path);
-            fs::write(path, bytes).expect("written");
-        };
-        let mut changed = good.clone();
-        for round in 0..10_000_usize {
-            let at = round * 7919 % good.len();
-            changed[at] ^= 1 << (round % 8);
-            let bytes = match round % 3 {
-                0 => changed.as_slice(),
-                1 => &good[..at],
-                _ => &[good.as_slice(), &[0]].concat(),
-            };
-            put(&path, bytes);
-            assert!(dir.verified(NAME, &path).is_err(), "round {round}");
-            changed[at] = good[at];
-        }
-        put(&path, &good);
-        assert!(dir.verified(NAME, &path).is_ok());
-        assert!(dir.verified("artifact-plain-1", &path).is_err(), "another's");
+        let mut found = dir.find(NAME, true).expect("it is there");
+        // As somebody who waits for the moment between both.
+        let bad = path.with_file_name("bad");
+        fs::write(&bad, b"bad").and_then(|()| fs::rename(&bad, &path)).expect("replaced");
+        let mut read = Vec::new();
+        io::Seek::rewind(&mut found.file).and_then(|()| found.file.read_to_end(&mut read)).expect("read");
+        assert_eq!(read, good);
+        assert!(found.load(&engine()).is_ok());
+        assert!(dir.find(NAME, true).is_none(), "what lies there now is found to be wrong");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places, Secret};
 use crate::artifact::Artifact;
 use crate::code::Codes;
 use crate::codec;
+use crate::compiler::Compiler;
 use crate::engine::{Engines, PoolSize};
 use crate::instance::{Equipment, Habit};
 use crate::interface::{Backends, Interface};
@@ -20,6 +21,7 @@ use crate::preview1::{self, Io, Tenants};
 use crate::publish::CodeDir;
 use crate::reuse::Reuse;
 use crate::runner::Runners;
+use crate::signed::{Signed, TrustedKey};
 use crate::ticker::Ticker;
 
 /// What a runtime is made of.
@@ -40,6 +42,9 @@ pub struct RuntimeOptions {
     pub free_memory_bytes: u64,
     /// How many modules may have their code in memory; of others it is loaded when they are called.
     pub loaded_max: u32,
+    /// The program that compiles for this one: its command [`COMPILE_COMMAND`](crate::COMPILE_COMMAND) does, in a process for each
+    /// module. Without one, this process compiles.
+    pub compiler: Option<PathBuf>,
     /// Where compiled code is kept; only this process may write there.
     pub data: PathBuf,
     /// What is counted.
@@ -147,7 +152,8 @@ impl Runtime {
             places: preview1::Places::new(),
             tenants: Tenants::default(),
         });
-        let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?);
+        let compiler = Compiler::new(options.compiler, Arc::clone(&options.metrics));
+        let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?, compiler);
         let loader = Loader::new(engines, core, codes, options.loaded_max, options.metrics);
         Ok(Self { interfaces: options.interfaces, loader: Arc::new(loader) })
     }
@@ -199,6 +205,21 @@ impl Runtime {
             habit: Habit::new(),
         });
         self.loader.prepare(Recipe { artifact: artifact.clone(), entries, io, equipment, codec })
+    }
+
+    /// Keeps code that is signed with `key`, so that it need not be compiled, and returns its artifact.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unprocessable`] with a sentence if it is signed with another key, was changed, or is for another build of Fornax. Nothing of it
+    /// is kept then.
+    pub fn adopt(&self, signed: Signed, key: TrustedKey) -> Result<Vec<u8>, Error> {
+        self.loader.codes.adopt(signed, key)
+    }
+
+    /// From now on modules are compiled one at a time: calls need the processors, too.
+    pub fn serve(&self) {
+        self.loader.codes.serve();
     }
 
     /// Forgets the code of artifacts that are not in `used`; calls that still run it keep it. Removes what nobody has used for

@@ -3,15 +3,22 @@
 
 use base::{Entry, Error, Kind};
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentDefinedType, ComponentExternalKind, ComponentType, Encoding, ExternalKind,
-    Parser, Payload,
+    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentDefinedType, ComponentExternalKind, ComponentType, Encoding,
+    ExternalKind, Parser, Payload,
 };
 
+use crate::caps::Tally;
 use crate::engine::EngineKind;
 use crate::entry::{ENTRIES, EntryType};
 
 /// Functions and modules by which core modules used interfaces before there were components.
 const OF_2022: [&str; 4] = ["canonical_abi_realloc", "canonical_abi_free", "canonical_abi", "wasi_experimental_http"];
+
+/// Names in a sentence: enough to find out what one has built.
+const LISTED_MAX: usize = 20;
+
+/// Of each of them, which may be anything.
+const NAME_SHOWN_BYTES: usize = 128;
 
 /// What the bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,16 +70,20 @@ pub fn entries(artifact: &[u8]) -> Result<Vec<Entry>, Error> {
 ///
 /// Errors are [`Kind::Unprocessable`] and written for whoever publishes: what is wrong, what was looked for, what to do.
 pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, Error> {
-    let mut reader = Reader::default();
+    let (mut reader, mut tally) = (Reader::default(), Tally::default());
     for payload in Parser::new(0).parse_all(bytes) {
-        let payload = payload.map_err(|error| {
-            refuse(format!("the file is not valid WebAssembly: {} (at offset {:#x})", error.message(), error.offset()))
-        })?;
-        reader.read(payload).map_err(|error| {
-            refuse(format!("the file is not valid WebAssembly: {} (at offset {:#x})", error.message(), error.offset()))
-        })?;
+        let payload = payload.map_err(invalid)?;
+        // Before anything is read of what is too much.
+        tally.count(&payload, bytes)?;
+        reader.read(payload).map_err(invalid)?;
     }
+    reader.imports.iter().chain(&reader.exports).chain(&reader.modules).try_for_each(|name| tally.name(name))?;
     reader.finish()
+}
+
+/// What wasmparser finds.
+pub(crate) fn invalid(error: BinaryReaderError) -> Error {
+    refuse(format!("the file is not valid WebAssembly: {} (at offset {:#x})", error.message(), error.offset()))
 }
 
 fn refuse(text: String) -> Error {
@@ -207,10 +218,20 @@ fn is_async_function(function: &CanonicalFunction) -> bool {
     }
 }
 
+/// A name in a sentence.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_SHOWN_BYTES)]
+}
+
 fn list<S: AsRef<str>>(names: &[S]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        names => names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", "),
+        names => {
+            let shown = names.iter().take(LISTED_MAX).map(|name| format!("`{}`", cut(name.as_ref())));
+            let more = names.len().saturating_sub(LISTED_MAX);
+            let more = (more > 0).then(|| format!("{more} more"));
+            shown.chain(more).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

@@ -95,6 +95,8 @@ fn foreign(bytes: &[u8]) -> &'static str {
         "ends within its first 8 bytes; it seems to be cut off"
     } else if starts(b"\x7fELF") {
         "is compiled code, not WebAssembly; publish the `.wasm` file it was made of"
+    } else if starts(b"fornax signed ") {
+        "is signed compiled code: say whose is taken with `--trust KEY`, or publish the `.wasm` file it was made of"
     } else if starts(b"\x1f\x8b") || starts(b"PK\x03\x04") || starts(b"\x28\xb5\x2f\xfd") {
         "is compressed; unpack it first"
     } else {
@@ -159,6 +161,10 @@ mod tests {
             (b"mod", Err(text)),
             (odd.as_bytes(), Err(text)),
             (b"\x7fELF\x02\x01", Err("is compiled code, not WebAssembly; publish the `.wasm` file it was made of")),
+            (
+                b"fornax signed 1\0",
+                Err("is signed compiled code: say whose is taken with `--trust KEY`, or publish the `.wasm` file it was made of"),
+            ),
             (b"\x1f\x8b\x08", Err(compressed)),
             (b"PK\x03\x04", Err(compressed)),
             (b"\x28\xb5\x2f\xfd", Err(compressed)),

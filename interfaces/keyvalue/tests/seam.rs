@@ -60,6 +60,7 @@ async fn runtime_of(interface: Arc<dyn Interface>, data: &Path) -> (Runtime, BTr
         free_memory_bytes: 1 << 20,
         runners: 1,
         loaded_max: 64,
+        compiler: None,
         data: data.to_owned(),
         metrics: Metrics::new(),
     });

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use base::{Error, Kind, Step};
 use serde_json::json;
 
-use super::Global;
+use super::{Global, builder};
 use crate::config::{Config, Server};
-use crate::{Builder, ChainError, ExecuteLimits, Link, PoolSize};
+use crate::{ChainError, ExecuteLimits, Link, PoolSize};
 
 /// Behind a file: all of what it writes goes on.
 const WHOLE: &str = ":whole";
@@ -26,7 +26,7 @@ pub(super) async fn run(
         None => stdin()?,
     };
     let config = Config { server: Server { data: global.data.clone(), ..Server::default() }, ..Config::empty() };
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
+    let server = builder(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
     let mut links = Vec::new();
     for file in files {
         let (file, whole) = parse_link(file);

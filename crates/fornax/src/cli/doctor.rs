@@ -8,8 +8,9 @@ use base::{Error, Kind};
 use guest::{Bound, Machine, PoolSize};
 use serde_json::{Value, json};
 
+use super::builder;
+use crate::ExecuteLimits;
 use crate::config::Config;
-use crate::{Builder, ExecuteLimits};
 
 /// `(module (memory (export "memory") 1) (func (export "_start")))`
 const PROGRAM: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\
@@ -44,7 +45,7 @@ fn run_program(pool: PoolSize) -> Result<Duration, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         // With a data directory of its own: the one of a server is left alone.
-        let server = Builder::from_config(Config::empty())?.threads(1).pool(pool).without_http().build().await?;
+        let server = builder(Config::empty())?.threads(1).pool(pool).without_http().build().await?;
         let program = server.registry().load(&file).await?;
         let mut fastest = Duration::MAX;
         for _ in 0..RUNS {

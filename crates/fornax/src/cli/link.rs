@@ -135,7 +135,11 @@ impl Worker {
         socket.set_nonblocking(true)?;
         let (says, told) = UnixStream::from_std(socket)?.into_split();
         let name = std::env::args_os().next().unwrap_or_else(|| "fornax".into());
-        let child = Command::new(this_program()?).arg0(name).args(args).stdin(Stdio::from(OwnedFd::from(others))).spawn()?;
+        let child = Command::new(super::this_program().ok_or(io::ErrorKind::NotFound)?)
+            .arg0(name)
+            .args(args)
+            .stdin(Stdio::from(OwnedFd::from(others)))
+            .spawn()?;
         Ok(Self { child, journal, says, told })
     }
 
@@ -281,17 +285,6 @@ fn file_in_memory(name: &str) -> io::Result<File> {
 #[cfg(not(target_os = "linux"))]
 fn file_in_memory(_: &str) -> io::Result<File> {
     tempfile::tempfile()
-}
-
-/// This program, also when its file has been replaced meanwhile: both ends speak the same protocol.
-#[cfg(target_os = "linux")]
-fn this_program() -> io::Result<PathBuf> {
-    Ok(PathBuf::from("/proc/self/exe"))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn this_program() -> io::Result<PathBuf> {
-    std::env::current_exe()
 }
 
 /// The kernel kills this process when the one that started it has ended.

@@ -4,6 +4,8 @@
 //! line that cannot be read.
 
 mod chain;
+mod compile;
+mod compile_for_server;
 mod doctor;
 mod kept;
 mod link;
@@ -16,11 +18,14 @@ mod suspects;
 mod watch;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::Error;
 use clap::{Args, Parser, Subcommand};
+
+use crate::Builder;
+use crate::config::Config;
 
 /// Serves WebAssembly components, programs and plugins: many tenants in a process, a fresh sandbox for every call.
 #[derive(Debug, Parser)]
@@ -61,22 +66,48 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Say what this machine carries: how many calls at once, what bounds that, and what to do about it
     Doctor,
+    /// Compile an artifact, and sign its code for servers that trust the key: `fornax run --trust`
+    Compile(compile::CompileArgs),
+    /// Compile one module for the server that started this process
+    #[command(hide = true)]
+    CompileForServer(compile_for_server::Job),
 }
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything else is begun: it limits itself first of all.
+    if let Command::CompileForServer(job) = &cli.command {
+        return compile_for_server::run(job);
+    }
     let logging = logging::start(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(*args, &cli.global, &logging),
         Command::Serve(args) if cli.worker => serve::work(*args, &cli.global, &logging),
         Command::Serve(args) => serve::serve(*args, &cli.global, &logging),
+        Command::CompileForServer(job) => Ok(compile_for_server::run(&job)),
+        Command::Compile(args) => compile::run(&args, cli.global.json),
         Command::Doctor => doctor::run(cli.global.json),
     };
     result.unwrap_or_else(|error| {
         print_error(&error);
         ExitCode::FAILURE
     })
+}
+
+/// What every command makes its server with: modules are compiled by this very program.
+fn builder(config: Config) -> Result<Builder, Error> {
+    let builder = Builder::from_config(config)?;
+    Ok(match this_program() {
+        Some(program) => builder.compiler(program),
+        None => builder,
+    })
+}
+
+/// This very program, whatever lies at its path by now; where that cannot be said, the one that lies there.
+fn this_program() -> Option<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Some(running.to_owned()) } else { std::env::current_exe().ok() }
 }
 
 /// `error: …` and, where the log would say more, why.

@@ -17,12 +17,12 @@ use super::link::Supervisor;
 use super::logging::Logging;
 use super::orders::Orders;
 use super::watch::Watch;
-use super::{Global, chain, print_error, say};
+use super::{Global, builder, chain, compile, print_error, say};
 use crate::config::{
     self, Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
     parse_memory_flag, parse_reuse_flag,
 };
-use crate::{Builder, ExecuteLimits, PoolSize, Server};
+use crate::{ExecuteLimits, PoolSize, Server};
 
 /// What a shell reports for a program that aborted: what a trap is.
 const ABORTED: u8 = 134;
@@ -34,7 +34,7 @@ pub(super) struct RunArgs {
     file: Option<PathBuf>,
     /// Call these modules in sequence with --input, or standard input, and print each step; behind FILE:whole all it wrote goes
     /// on, not only its result
-    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "reuse", "watch", "args"])]
+    #[arg(long, value_name = "FILE[:whole],FILE[:whole]", value_delimiter = ',', conflicts_with_all = ["file", "trust", "listen", "tls_cert", "dirs", "env", "allow_hosts", "entry", "codec", "reuse", "watch", "args"])]
     chain: Vec<PathBuf>,
     /// What goes into the first module of --chain
     // A file conflicts with `chain`, and what conflicts is not required.
@@ -47,6 +47,9 @@ pub(super) struct RunArgs {
 /// What is said on the command line of what is served.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
+    /// Take compiled code, too, if this key signed it: `fornax compile --key`. A file in PEM
+    #[arg(long, value_name = "KEY")]
+    trust: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -171,7 +174,7 @@ pub(super) async fn serve(
         None => given.config()?,
     };
     let mut watch = given.flags.watch.then(|| Watch::start(&watched_files(given.file, &config))).transpose()?;
-    let mut builder = Builder::from_config(config)?.pool(Machine::read().pool());
+    let mut builder = compile::trusting(builder(config)?, given.flags.trust.as_deref())?.pool(Machine::read().pool());
     let mut supervised = None;
     if let Some(Worker { listener, journal, supervisor, data, kept }) = worker {
         builder = builder.listeners([listener])?.journal(Some(journal)).kept(kept.unwrap_or_default().digests());
@@ -221,7 +224,8 @@ async fn run_once(given: Given<'_>) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Unprocessable, text));
     }
     let config = Config::single(given.file, SingleOptions { terminal: true, ..given.single_options()? })?;
-    let server = Builder::from_config(config)?.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
+    let builder = compile::trusting(builder(config)?, flags.trust.as_deref())?;
+    let server = builder.threads(1).pool(PoolSize::of(16)).without_http().build().await?;
     let timeout = flags.timeout.map_or(ExecuteLimits::PATIENT, Into::into);
     let command = Command { args: Vec::new(), env: Vec::new(), stdio: Stdio::Inherited };
     let limits = ExecuteLimits { timeout: Some(timeout), memory_bytes: None };
@@ -287,7 +291,7 @@ impl Given<'_> {
         if app_kind(self.file).is_some() || self.file.is_dir() || self.flags.codec.is_some() {
             return false;
         }
-        let artifact = registry::read_artifact(self.file, registry::ARTIFACT_BYTES_MAX);
+        let artifact = compile::artifact_in(self.file);
         match (self.flags.entry.as_deref(), artifact.and_then(|artifact| guest::entries(&artifact))) {
             (_, Err(_)) => false,
             (Some(entry), Ok(_)) => entry == Entry::Run.name(),

@@ -84,6 +84,7 @@ impl Host {
             free_memory_bytes: 1 << 20,
             runners: 1,
             loaded_max: 64,
+            compiler: None,
             data: data.path().to_owned(),
             metrics: Metrics::new(),
         });
