@@ -125,7 +125,7 @@ fn an_error_says_where_a_secret_is_wrong_and_not_what_it_is() {
         assert!(said.contains("error"), "{said}");
         // Paths are the operator's, and are said.
         if !text.contains("tls") {
-            has_none(said.as_bytes(), &text);
+            has_none(said.as_bytes(), text);
         }
     }
 }
