@@ -5,28 +5,35 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Bytes that are taken and given back, and how many there may be. What is taken of an account is taken of the one it belongs to as
-/// well.
+/// well; up to its floor also where that has no more, so that nobody can leave another with nothing.
 #[derive(Debug)]
 pub struct Account {
     used: AtomicU64,
     max: u64,
+    floor: AtomicU64,
     of: Option<Arc<Self>>,
 }
 
 impl Account {
     /// Nothing is taken yet.
     pub fn new(max_bytes: u64, of: Option<Arc<Self>>) -> Self {
-        Self { used: AtomicU64::new(0), max: max_bytes, of }
+        Self { used: AtomicU64::new(0), max: max_bytes, floor: AtomicU64::new(0), of }
+    }
+
+    /// So many bytes are this one's in any case, as long as they are within its own bounds.
+    pub fn set_floor(&self, bytes: u64) {
+        self.floor.store(bytes, Relaxed);
     }
 
     /// Takes so many bytes, if they are there.
     #[must_use]
     pub fn take(&self, bytes: u64) -> bool {
         let sum = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
-        if self.used.fetch_update(Relaxed, Relaxed, sum).is_err() {
-            return false;
-        }
-        if self.of.as_ref().is_some_and(|of| !of.take(bytes)) {
+        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, sum) else { return false };
+        let Some(of) = &self.of else { return true };
+        if before + bytes <= self.floor.load(Relaxed) {
+            of.used.fetch_add(bytes, Relaxed);
+        } else if !of.take(bytes) {
             self.used.fetch_sub(bytes, Relaxed);
             return false;
         }
@@ -123,6 +130,19 @@ mod tests {
         assert!(!other.take(u64::MAX), "no sum overflows");
         assert!(other.take(60));
         assert_eq!((one.used(), other.used(), all.used()), (0, 80, 80));
+    }
+
+    #[test]
+    fn a_floor_is_there_whatever_the_others_take() {
+        let all = Arc::new(Account::new(100, None));
+        let (loud, quiet) = (Account::new(100, Some(Arc::clone(&all))), Account::new(100, Some(Arc::clone(&all))));
+        quiet.set_floor(10);
+        assert!(loud.take(100));
+        assert!(quiet.take(10));
+        assert!(!quiet.take(1), "beyond its floor there is nothing left");
+        quiet.give(10);
+        assert_eq!(all.used(), 100);
+        assert!(quiet.take(10), "and again");
     }
 
     #[test]

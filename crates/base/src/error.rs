@@ -175,7 +175,7 @@ impl Error {
         let (kind, blame) = (self.kind.name(), self.blame.name());
         let detail = match self.detail() {
             detail if detail.is_empty() => detail,
-            detail => format!(": {}", one_entry(&detail)),
+            detail => format!(": {}", one_entry(&detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)])),
         };
         match self.blame {
             Blame::Client => tracing::info!(target: "fornax::client", %request, tenant, module, kind, blame, "{self}{detail}"),
@@ -200,6 +200,9 @@ impl Error {
         text
     }
 }
+
+/// What a line of the log has of a failure: some of it may be the guest's to choose.
+const DETAIL_BYTES_MAX: usize = 8 << 10;
 
 /// A text of several lines as one entry of the log: names in it may be a guest's, so no line of it looks like an entry of its own,
 /// and nothing drives a terminal.

@@ -44,6 +44,8 @@ pub(crate) struct Shown {
     metrics: Arc<ModuleMetrics>,
     root: Arc<Slot>,
     admitted_at: Instant,
+    /// What earlier steps of the same request had cost.
+    before: Evidence,
 }
 
 impl Shown {
@@ -62,6 +64,7 @@ impl Shown {
             metrics: Arc::clone(&module.metrics),
             root: Arc::clone(root),
             admitted_at: call.deadline.admitted_at,
+            before: root.evidence(call.deadline.admitted_at),
         }
     }
 
@@ -71,7 +74,7 @@ impl Shown {
 
     fn log(&self) {
         let evidence = self.evidence();
-        self.metrics.shown(&evidence);
+        self.metrics.shown(&evidence.since(&self.before));
         let Evidence { cpu, wall, memory_bytes, instance_age, host_calls, bytes_in, bytes_out } = evidence;
         let (cpu_us, wall_us, instance_age_us) = (micros(cpu), micros(wall), micros(instance_age));
         let (request, tenant, module) = (self.root.id, &self.tenant, &self.module);
@@ -97,6 +100,16 @@ impl Shown {
 }
 
 impl Evidence {
+    /// What came after `before`, of what adds up.
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            host_calls: self.host_calls - before.host_calls,
+            bytes_in: self.bytes_in - before.bytes_in,
+            bytes_out: self.bytes_out - before.bytes_out,
+            ..*self
+        }
+    }
+
     fn field(&self) -> HeaderValue {
         let Self { cpu, wall, memory_bytes, instance_age, host_calls, bytes_in, bytes_out } = self;
         let (cpu, wall, age) = (micros(*cpu), micros(*wall), micros(*instance_age));

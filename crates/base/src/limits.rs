@@ -156,7 +156,7 @@ impl TenantLimits {
                 "memory",
                 "memory of all its guests together beyond what each has for nothing, and never more than half of the machine's",
                 Quantity::Bytes(memory_bytes),
-                "growing fails inside the guest, as over its own `memory`",
+                "growing fails inside the guest; if it ends over that, 503 `overloaded` with `retry-after`",
             ),
             row(
                 "log_rate",

@@ -203,7 +203,7 @@ impl Builder {
             gate: Arc::new(Gate::new(GateOptions { places: [0; POOLS] })),
             metrics,
         };
-        let mut control = Control::new(stores, runtime, self.trusted, self.interfaces, road.clone(), data, &machine);
+        let mut control = Control::new(stores, runtime, self.trusted, self.interfaces, road.clone(), data, machine);
         if let Some(journal) = &self.journal {
             road.metrics.worker_restarts.inc_by(journal.restarts());
             road.metrics.modules_quarantined.set(i64::try_from(journal.quarantined()).unwrap_or(i64::MAX));

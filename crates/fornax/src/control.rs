@@ -69,9 +69,9 @@ pub(crate) struct Control {
     backends: BTreeMap<String, Backends>,
     published: BTreeMap<Name, Published>,
     tenants: BTreeMap<Arc<str>, Arc<Tenant>>,
+    machine: Machine,
     /// Of all guests together.
     memory: Arc<Account>,
-    tenant_memory_bytes: u64,
     /// The configuration in service, and modules that were loaded beside it.
     config: Option<Config>,
     loaded: Vec<config::Module>,
@@ -93,7 +93,7 @@ impl Control {
         interfaces: Vec<Arc<dyn Interface>>,
         road: Road,
         data: PathBuf,
-        machine: &Machine,
+        machine: Machine,
     ) -> Self {
         Self {
             trusted,
@@ -107,7 +107,7 @@ impl Control {
             published: BTreeMap::new(),
             tenants: BTreeMap::new(),
             memory: Arc::new(Account::new(machine.guest_memory_bytes(), None)),
-            tenant_memory_bytes: machine.tenant_memory_bytes(),
+            machine,
             config: None,
             loaded: Vec::new(),
             counts: BTreeMap::new(),
@@ -282,10 +282,14 @@ impl Control {
         let owners = config.modules.iter().chain(loaded).map(|module| (module.tenant.as_str(), TenantLimits::default()));
         let mut limits: BTreeMap<&str, TenantLimits> = owners.collect();
         limits.extend(named);
-        limits.values_mut().for_each(|limits| limits.memory_bytes = limits.memory_bytes.min(self.tenant_memory_bytes));
+        let memory_bytes_max = self.machine.guest_memory_bytes();
+        limits.values_mut().for_each(|limits| limits.memory_bytes = limits.memory_bytes.min(memory_bytes_max));
+        let floor = self.machine.tenant_floor_bytes(limits.len());
         let keep_or_make = |(name, limits): (&str, TenantLimits)| {
             let kept = self.tenants.get(name).filter(|tenant| tenant.limits == limits).cloned();
-            (Arc::from(name), kept.unwrap_or_else(|| Arc::new(Tenant::within(name, limits, Some(Arc::clone(&self.memory))))))
+            let tenant = kept.unwrap_or_else(|| Arc::new(Tenant::within(name, limits, Some(Arc::clone(&self.memory)))));
+            tenant.memory.set_floor(floor);
+            (Arc::from(name), tenant)
         };
         limits.into_iter().map(keep_or_make).collect()
     }

@@ -71,8 +71,8 @@ fn a_tenant_has_no_more_memory_than_its_own_and_others_have_theirs() {
     waits.send(waits.head("GET", "/waits", &[], &testkit::Body::None).as_bytes()).expect("sent");
     wait_until("it has begun", SOON, || metric(&client.get("/metrics").text(), "fornax_in_flight ") == 1);
     let refused = client.get("/next");
-    assert_eq!(refused.status, 502, "{}", refused.text());
-    assert!(refused.text().contains(r#""type":"memory-limit""#), "{}", refused.text());
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+    assert!(refused.text().contains(r#""type":"overloaded""#), "{}", refused.text());
     assert_eq!(client.get("/other").status, 200, "another tenant has its own");
     drop(waits);
     wait_until("what it had is there again", SOON, || client.get("/next").status == 200);

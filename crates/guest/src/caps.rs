@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use base::{Error, Kind};
 use wasmparser::{
-    BinaryReader, ComponentImport, ComponentType, ComponentTypeSectionReader, InstanceTypeDeclaration, Operator, Parser, Payload,
+    BinaryReader, ComponentImport, ComponentType, ComponentTypeSectionReader, CustomSectionReader, InstanceTypeDeclaration,
+    KnownCustom, Name, Operator, Parser, Payload,
 };
 
 use crate::scan::invalid;
@@ -68,6 +69,8 @@ const NESTED_COMPONENTS: Cap = cap("components inside each other", 16);
 const NESTED_TYPES: Cap = cap("component types inside each other", 16);
 /// The longest are C++ symbols of modules that are linked when they start.
 const NAME: Cap = cap("bytes in one name of an import or export", 8 << 10);
+/// Symbols again, which the engine copies for each frame of a trap.
+const DEBUG_NAME: Cap = cap("bytes in the name of a function", 64 << 10);
 /// Loops of interpreters are the longest functions [426,843].
 const FUNCTION_BYTES: Cap = cap("bytes in one function", 2 << 20);
 /// Compilers that do not optimise make one for each value; those that do, few [271].
@@ -121,8 +124,26 @@ impl Tally {
             Payload::ComponentCanonicalSection(section) => self.add(&COMPONENT_ITEMS, section.count()),
             Payload::ComponentImportSection(section) => self.add(&IMPORTS, section.count()),
             Payload::ComponentExportSection(section) => self.add(&EXPORTS, section.count()),
+            Payload::CustomSection(section) => self.custom(section),
             _ => Ok(()),
         }
+    }
+
+    /// Looks at the names for backtraces. One that cannot be read is none, to the engine as well.
+    fn custom(&mut self, section: &CustomSectionReader<'_>) -> Result<(), Error> {
+        let KnownCustom::Name(names) = section.as_known() else { return Ok(()) };
+        for name in names.into_iter().map_while(Result::ok) {
+            match name {
+                Name::Module { name, .. } => self.largest(&DEBUG_NAME, name.len() as u64)?,
+                Name::Function(functions) => {
+                    for naming in functions.into_iter().map_while(Result::ok) {
+                        self.largest(&DEBUG_NAME, naming.name.len() as u64)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Looks at a name of an import or export.

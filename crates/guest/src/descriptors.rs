@@ -4,7 +4,9 @@
 //! So the one function that opens files is replaced, in both generations, by one that asks first.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use wasmtime::component::{Accessor, Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -26,27 +28,39 @@ const DESCRIPTOR: &str = "descriptor";
 /// What a component has open.
 #[derive(Default)]
 pub(crate) struct Open {
+    count: Arc<AtomicUsize>,
     /// By their numbers in its table.
-    places: HashMap<u32, Place>,
-    /// Being opened.
-    pending: usize,
+    held: HashMap<u32, Held>,
+    /// Closed by the guest, but its streams may still read or write them.
+    lingering: Vec<(Weak<File>, Held)>,
+}
+
+/// The permission to have one more open, of the component and of the process, also while it is being opened.
+struct Held {
+    count: Arc<AtomicUsize>,
+    _place: Place,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Open {
-    /// The permission to open one more, if there is one.
-    fn take(&mut self, places: &Arc<Places>) -> Option<Place> {
-        if self.places.len() + self.pending >= OPEN_MAX {
+    fn take(&mut self, places: &Arc<Places>) -> Option<Held> {
+        self.lingering.retain(|(file, _)| file.strong_count() > 0);
+        if self.count.load(Relaxed) >= OPEN_MAX {
             return None;
         }
         let place = places.take()?;
-        self.pending += 1;
-        Some(place)
+        self.count.fetch_add(1, Relaxed);
+        Some(Held { count: Arc::clone(&self.count), _place: place })
     }
 
-    fn opened(&mut self, descriptor: Option<&Resource<Descriptor>>, place: Place) {
-        self.pending -= 1;
+    fn opened(&mut self, descriptor: Option<&Resource<Descriptor>>, held: Held) {
         if let Some(descriptor) = descriptor {
-            self.places.insert(descriptor.rep(), place);
+            self.held.insert(descriptor.rep(), held);
         }
     }
 }
@@ -65,12 +79,20 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrent: bool) -> Res
 }
 
 fn close(mut store: StoreContextMut<'_, State>, number: u32) -> Result<()> {
-    store.data_mut().component().open.places.remove(&number);
-    store.data_mut().filesystem().table.delete(Resource::<Descriptor>::new_own(number))?;
+    let descriptor = store.data_mut().filesystem().table.delete(Resource::<Descriptor>::new_own(number))?;
+    let file = match &descriptor {
+        Descriptor::File(file) => Arc::downgrade(&file.file),
+        Descriptor::Dir(dir) => Arc::downgrade(&dir.dir),
+    };
+    drop(descriptor);
+    let open = &mut store.data_mut().component().open;
+    if let Some(held) = open.held.remove(&number).filter(|_| file.strong_count() > 0) {
+        open.lingering.push((file, held));
+    }
     Ok(())
 }
 
-fn take(state: &mut State) -> Option<Place> {
+fn take(state: &mut State) -> Option<Held> {
     let places = Arc::clone(&state.active().core.places);
     state.component().open.take(&places)
 }

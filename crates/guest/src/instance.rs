@@ -264,8 +264,10 @@ impl MemoryLimit {
 
     fn take(&mut self, bytes: u64) -> bool {
         let active = self.serving.active();
-        let left = self.left.checked_sub(bytes).filter(|_| self.charge(bytes, &active.module.tenant));
+        let own = self.left.checked_sub(bytes);
+        let left = own.filter(|_| self.charge(bytes, &active.module.tenant));
         active.meter.note_memory_denied(left.is_none());
+        active.meter.note_memory_short(left.is_none() && own.is_some());
         self.left = left.unwrap_or(self.left);
         self.note(&active);
         left.is_some()

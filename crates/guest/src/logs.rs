@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use base::{ModuleMetrics, Tenant};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
@@ -31,17 +32,29 @@ pub(crate) const WRITE_BYTES: usize = 4 << 10;
 pub(crate) struct LogStream {
     equipment: Arc<Equipment>,
     serving: Serving,
+    account: Account,
     stream: &'static str,
 }
 
+/// Who pays for lines, and where those are counted that nobody paid for. Not the module's version, which may hold the instance.
+#[derive(Clone)]
+struct Account {
+    tenant: Arc<Tenant>,
+    metrics: Arc<ModuleMetrics>,
+}
+
 impl LogStream {
+    /// Of an instance that serves a call.
     pub(crate) fn new(equipment: &Arc<Equipment>, serving: &Serving, stream: &'static str) -> Self {
-        Self { equipment: Arc::clone(equipment), serving: serving.clone(), stream }
+        let module = Arc::clone(&serving.active().module);
+        let account = Account { tenant: Arc::clone(&module.tenant), metrics: Arc::clone(&module.metrics) };
+        Self { equipment: Arc::clone(equipment), serving: serving.clone(), account, stream }
     }
 
     pub(crate) fn writer(&self) -> LogWriter {
-        let Self { equipment, serving, stream } = self;
-        LogWriter { equipment: Arc::clone(equipment), serving: serving.clone(), stream, line: Vec::new(), cut: false }
+        let Self { equipment, serving, account, stream } = self;
+        let (equipment, serving, account) = (Arc::clone(equipment), serving.clone(), account.clone());
+        LogWriter { equipment, serving, account, stream, line: Vec::new(), cut: false }
     }
 }
 
@@ -65,6 +78,7 @@ impl StdoutStream for LogStream {
 pub(crate) struct LogWriter {
     equipment: Arc<Equipment>,
     serving: Serving,
+    account: Account,
     stream: &'static str,
     line: Vec<u8>,
     cut: bool,
@@ -96,12 +110,10 @@ impl LogWriter {
 
     /// Whether the tenant has not written too much lately. Says so now and then where it has.
     fn may_log(&self) -> bool {
-        // Between two calls there is at most the rest of one line.
-        let Some(active) = self.serving.current_call() else { return true };
-        let (tenant, module) = (&active.module.tenant, &active.module);
+        let Account { tenant, metrics } = &self.account;
         let passes = tenant.log.lets(self.line.len() as u64 + LINE_EXTRA_BYTES);
         if !passes {
-            module.metrics.log_line_dropped();
+            metrics.log_line_dropped();
         }
         if let Some(dropped) = tenant.log.dropped_to_say() {
             tracing::info!(tenant = %tenant.name, dropped, "a tenant's guests write more into the log than its rate: lines are dropped");

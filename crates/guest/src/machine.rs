@@ -112,14 +112,14 @@ impl Machine {
         saturating_u32(self.memory_bytes / 8 / kept as u64).max(1)
     }
 
-    /// Memory that guests may have together, beyond what each has for nothing: so much is left for the rest.
+    /// Memory that guests may have together, beyond what each has for nothing, and those of one tenant.
     pub fn guest_memory_bytes(&self) -> u64 {
-        self.memory_bytes / 4 * 3
+        self.memory_bytes / 2
     }
 
-    /// The same for those of one tenant.
-    pub fn tenant_memory_bytes(&self) -> u64 {
-        self.memory_bytes / 2
+    /// Of that kind each of so many tenants has its part in any case, whatever the others have: together an eighth of the memory.
+    pub fn tenant_floor_bytes(&self, tenants: usize) -> u64 {
+        self.memory_bytes / 8 / u64::try_from(tenants.max(1)).unwrap_or(u64::MAX)
     }
 
     /// What each guest of such a pool may have for nothing: all of them together a quarter of the memory. Most need no more, and what is

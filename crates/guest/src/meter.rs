@@ -48,6 +48,7 @@ pub(crate) struct Meter {
     keeps_computing: AtomicBool,
     failed: AtomicBool,
     memory_denied: AtomicBool,
+    memory_short: AtomicBool,
     output_over: AtomicBool,
     verdict: AtomicU8,
 }
@@ -65,6 +66,7 @@ impl Meter {
             keeps_computing: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             memory_denied: AtomicBool::new(false),
+            memory_short: AtomicBool::new(false),
             output_over: AtomicBool::new(false),
             verdict: AtomicU8::new(Verdict::None as u8),
         }
@@ -194,6 +196,16 @@ impl Meter {
     /// Whether it did not.
     pub(crate) fn memory_denied(&self) -> bool {
         self.memory_denied.load(Relaxed)
+    }
+
+    /// Notes whether that was because its tenant, or all tenants together, have no more.
+    pub(crate) fn note_memory_short(&self, short: bool) {
+        self.memory_short.store(short, Relaxed);
+    }
+
+    /// Whether it was.
+    pub(crate) fn memory_is_short(&self) -> bool {
+        self.memory_short.load(Relaxed)
     }
 
     /// Notes that the guest wrote more than is kept.

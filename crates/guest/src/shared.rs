@@ -281,7 +281,11 @@ impl Instance {
             let is_at_fault = seats.len() == 1 || (open == 1 && !seat.has_returned());
             let failure = seat.overdue().or_else(|| match &error {
                 // Each would have died of it alone.
-                Some(error) if is_starting => Some(Error::new(error.kind, error.to_string())),
+                Some(error) if is_starting => {
+                    let mut same = Error::new(error.kind, error.to_string());
+                    same.retry_after_s = error.retry_after_s;
+                    Some(same)
+                }
                 _ => error.take_if(|_| is_at_fault),
             });
             seat.fail(failure.unwrap_or_else(lost));

@@ -159,11 +159,6 @@ impl Serving {
         self.current().clone().expect("a guest runs for a call")
     }
 
-    /// The call, if there is one.
-    pub(crate) fn current_call(&self) -> Option<Arc<Active>> {
-        self.current().clone()
-    }
-
     /// The call's id; none between two calls, and where there may be several.
     pub(crate) fn id(&self) -> Option<RequestId> {
         self.current().as_ref().filter(|active| active.root.is_some()).map(|active| active.id)

@@ -41,6 +41,8 @@ const ENV_ENTRY_BYTES_MAX: usize = 4 << 10;
 /// Whatever stops us has lost its patience long before.
 const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// Two lines of the greatest length, so that any can pass.
+const LOG_RATE_MIN: u64 = 16 << 10;
 /// What a disk takes while it does other things, too.
 const LOG_RATE_MAX: u64 = 64 << 20;
 
@@ -210,6 +212,9 @@ impl Build<'_> {
         match read {
             None => Err(wrong("is no size".to_owned()).hint("write a number and a unit, such as `64MiB`")),
             Some(bytes) if bytes > *range.end() => Err(wrong(format!("over its cap of {}", units::size_text(*range.end())))),
+            Some(bytes) if bytes < *range.start() && *range.start() > 1 => {
+                Err(wrong(format!("must be at least {}", units::size_text(*range.start()))))
+            }
             Some(bytes) if bytes < *range.start() => Err(wrong("must be more than 0".to_owned())),
             Some(bytes) => Ok(bytes),
         }
@@ -299,7 +304,12 @@ impl Build<'_> {
                     .duration(raw.queue_wait.as_ref(), "queue_wait", Duration::ZERO..=Limits::CAPS.wall)?
                     .unwrap_or(default.queue_wait),
                 memory_bytes: self.size(raw.memory.as_ref(), "memory", 1..=u64::MAX, default.memory_bytes)?,
-                log_bytes_a_second: self.size(raw.log_rate.as_ref(), "log_rate", 1..=LOG_RATE_MAX, default.log_bytes_a_second)?,
+                log_bytes_a_second: self.size(
+                    raw.log_rate.as_ref(),
+                    "log_rate",
+                    LOG_RATE_MIN..=LOG_RATE_MAX,
+                    default.log_bytes_a_second,
+                )?,
             };
             Ok((self.key(name)?, limits))
         };

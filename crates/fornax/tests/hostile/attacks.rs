@@ -338,6 +338,11 @@ pub(crate) fn without() -> impl Iterator<Item = (&'static str, usize, &'static s
     })
 }
 
+/// Whether an attack of this name has a cell for every entry.
+pub(crate) fn is_everywhere(row: &str) -> bool {
+    MISBEHAVIOURS.iter().any(|misbehaviour| misbehaviour.what == row)
+}
+
 impl Misbehaviour {
     fn attack(&self, (place, given): &Way, chained: bool, silent: SocketAddr) -> Option<Attack> {
         let Self { what, cells, limits, end, log, fails_late } = self;

@@ -58,7 +58,13 @@ impl Matrix {
                     format!("{answers}: {} × {} ms", cell.attacks, cell.slowest.as_millis())
                 }
                 (None, reason) => {
-                    let reason = reason.copied().unwrap_or("only this entry knows it");
+                    assert!(
+                        reason.is_some() || !attacks::is_everywhere(row),
+                        "{row}, {}: neither attack nor reason",
+                        COLUMNS[column]
+                    );
+                    let reason =
+                        reason.copied().unwrap_or("the codec, the ABI or the answer that is attacked is another entry's");
                     let number = numbers.iter().position(|known| *known == reason).unwrap_or_else(|| {
                         numbers.push(reason);
                         numbers.len() - 1

@@ -70,7 +70,12 @@ impl Origin {
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => Chain { client: peer, scheme: None },
         };
-        Ok(Self { client: chain.client, scheme: chain.scheme.or(named).unwrap_or(scheme), is_told: true })
+        let scheme = chain.scheme.or(named).unwrap_or(scheme);
+        if headers.contains_key(X_FORWARDED_PROTO) {
+            // What a client wrote in front of it is not for the guest to read.
+            set(headers, X_FORWARDED_PROTO, &[scheme.as_str().to_owned()]);
+        }
+        Ok(Self { client: chain.client, scheme, is_told: true })
     }
 }
 
