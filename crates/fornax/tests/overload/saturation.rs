@@ -90,7 +90,8 @@ fn a_tenant_that_saturates_a_resource_leaves_the_neighbour_its_throughput() {
                     }
                 });
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // All of them are there by then.
+            tokio::time::sleep(Duration::from_secs(1)).await;
             let answers = neighbour.offer(OFFERED * solo, duration).await;
             let good = answers.iter().filter(|answer| answer.status == 200 && answer.took <= IN_TIME).count();
             let (share, longest) = (good as f64 / answers.len() as f64, answers.iter().map(|answer| answer.took).max());
