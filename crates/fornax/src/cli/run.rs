@@ -199,13 +199,19 @@ fn exit_code(code: u32) -> ExitCode {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// Who listens is not ended by it: a write over the limit on the size of files is an error then, and of one call.
+    _file_size: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self, Error> {
         let listen =
             |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "cannot listen for signals").caused_by(error));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     /// The exit code of a program this signal ends.
