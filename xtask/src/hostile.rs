@@ -6,11 +6,11 @@
 use crate::work::{self, Steps};
 use crate::{Result, guests};
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use std::{env, fs};
 
 /// Longer than any of them takes on a machine of two cores that does something else meanwhile.
 const ROW_MAX: Duration = Duration::from_secs(60 * 60);
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_fails_or_takes_too_long_has_failed() {
-        let log = env::temp_dir().join(format!("xtask-hostile-{}", std::process::id()));
+        let log = std::env::temp_dir().join(format!("xtask-hostile-{}", std::process::id()));
         let mut failing = work::command("sh");
         assert!(bounded(failing.args(["-c", "echo said; exit 3"]), &log, ROW_MAX).unwrap_err().contains('3'));
         assert_eq!(fs::read_to_string(&log).unwrap(), "said\n");
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_report_has_the_figures_and_says_what_failed() {
-        let folder = env::temp_dir().join(format!("xtask-report-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("xtask-report-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let own = folder.join("good.md");
         fs::write(&own, "| figures |\n").unwrap();
