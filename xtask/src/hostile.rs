@@ -7,6 +7,7 @@ use crate::work::{self, Steps};
 use crate::{Result, guests};
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -136,18 +137,21 @@ fn last(text: &str, lines: usize) -> Vec<String> {
     all[all.len().saturating_sub(lines)..].to_vec()
 }
 
-/// Runs a child that prints into `log`, and ends it when it takes longer than `max`.
+/// Runs a child that prints into `log`, and ends it, and what it started, when it takes longer than `max`.
 fn bounded(command: &mut Command, log: &Path, max: Duration) -> Result<()> {
     let open = || fs::File::create(log).and_then(|file| Ok((file.try_clone()?, file)));
     let (stdout, stderr) = open().map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut child = command.stdout(stdout).stderr(stderr).spawn().map_err(|error| work::could_not_start(command, &error))?;
+    // A group of its own, by which the test program and its servers are reached.
+    command.process_group(0).stdout(stdout).stderr(stderr);
+    let mut child = command.spawn().map_err(|error| work::could_not_start(command, &error))?;
     let until = Instant::now() + max;
     loop {
         match child.try_wait().map_err(|error| work::could_not_start(command, &error))? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(status.to_string()),
             None if Instant::now() > until => {
-                // Both fail only if it has just ended.
+                // All fail only if it has just ended.
+                let _ = work::command("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status();
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(format!("not over after {} s", max.as_secs()));
@@ -221,7 +225,19 @@ mod tests {
         let mut failing = work::command("sh");
         assert!(bounded(failing.args(["-c", "echo said; exit 3"]), &log, ROW_MAX).unwrap_err().contains('3'));
         assert_eq!(fs::read_to_string(&log).unwrap(), "said\n");
-        assert!(bounded(work::command("sleep").arg("600"), &log, Duration::ZERO).unwrap_err().contains("not over"));
+        let mut endless = work::command("sh");
+        let late = Duration::from_secs(1);
+        assert!(bounded(endless.args(["-c", "sleep 600 & echo $!; wait"]), &log, late).unwrap_err().contains("not over"));
+        let started = fs::read_to_string(&log).unwrap();
+        let goes_on = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", started.trim())).unwrap_or_default();
+            !status.is_empty() && !status.contains("State:\tZ")
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while goes_on() && Instant::now() < until {
+            thread::sleep(LOOK_EVERY);
+        }
+        assert!(!goes_on(), "{started} goes on");
         assert!(bounded(&mut work::command("true"), &log, ROW_MAX).is_ok());
         fs::remove_file(&log).unwrap();
     }
