@@ -3,9 +3,8 @@
 //! Each function takes what somebody else made of chance, and panics where something is not as it must be.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
-use base::Blame;
+use base::{Blame, Error, Step};
 use tokio::runtime::Runtime;
 
 use crate::{Builder, Config, ExecuteLimits, ModuleId, PoolSize, Server};
@@ -36,7 +35,7 @@ pub fn configuration(bytes: &[u8]) {
         Ok(config) => return assert!(!config.modules.is_empty() || !config.routes.is_empty(), "{config:?}"),
         Err(error) => error.to_string(),
     };
-    assert!(said.contains(' '), "no sentence: {said:?}");
+    assert!(said.contains(' ') && !said.contains('\n'), "no sentence: {said:?}");
     assert!(!said.contains(SECRET), "a value of a variable: {said}");
 }
 
@@ -67,43 +66,51 @@ const PLUGIN: &str = r#"(module
 /// Makes it log `fine`.
 const HARMLESS: &[u8; 9] = b"\x04\0\0\0\x04\0\0\0\0";
 
-struct Plugin {
+/// A server that has a plugin whose addresses and lengths are its input's.
+pub struct Plugin {
     runtime: Runtime,
     server: Server,
     id: ModuleId,
-    _folder: tempfile::TempDir,
 }
 
-/// A plugin's addresses and lengths are checked: it has a result, or an error that blames it, and the next call is as any.
-///
-/// # Panics
-///
-/// If not.
-pub fn pointers(input: &[u8]) {
-    // Compiled once for all inputs.
-    static PLUGIN: OnceLock<Plugin> = OnceLock::new();
-    let Plugin { runtime, server, id, .. } = PLUGIN.get_or_init(plugin);
-    let execute = |input: &[u8]| runtime.block_on(server.execute(*id, input.to_vec(), ExecuteLimits::default()));
-    if let Err(error) = execute(input) {
-        assert_eq!(error.blame, Blame::Guest, "{error:?}");
-        assert!(error.to_string().contains(' '), "no sentence: {error}");
+impl Plugin {
+    /// Compiles it; once is enough for all inputs.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be served.
+    #[expect(clippy::new_without_default, reason = "it starts a server")]
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let file = folder.path().join("pointers.wasm");
+        std::fs::write(&file, wat::parse_str(PLUGIN).expect("a module")).expect("a file is written");
+        let (server, id) = runtime.block_on(async {
+            let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize::of(8));
+            let server = builder.without_http().build().await.unwrap_or_else(|error| panic!("{error}"));
+            let id = server.registry().load(&file).await.unwrap_or_else(|error| panic!("{error}"));
+            (server, id)
+        });
+        Self { runtime, server, id }
     }
-    let step = execute(HARMLESS).unwrap_or_else(|error| panic!("the next call: {error:?}"));
-    assert_eq!(String::from_utf8_lossy(&step.output), "fine");
-}
 
-fn plugin() -> Plugin {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let folder = tempfile::tempdir().expect("a temporary directory");
-    let file = folder.path().join("pointers.wasm");
-    std::fs::write(&file, wat::parse_str(PLUGIN).expect("a module")).expect("a file is written");
-    let (server, id) = runtime.block_on(async {
-        let builder = Builder::from_config(Config::empty()).expect("a builder").threads(1).pool(PoolSize::of(8));
-        let server = builder.without_http().build().await.unwrap_or_else(|error| panic!("{error}"));
-        let id = server.registry().load(&file).await.unwrap_or_else(|error| panic!("{error}"));
-        (server, id)
-    });
-    Plugin { runtime, server, id, _folder: folder }
+    /// Its addresses and lengths are checked: it has a result, or an error that blames it, and the next call is as any.
+    ///
+    /// # Panics
+    ///
+    /// If not.
+    pub fn pointers(&self, input: &[u8]) {
+        if let Err(error) = self.execute(input) {
+            assert_eq!(error.blame, Blame::Guest, "{error:?}");
+            assert!(error.to_string().contains(' '), "no sentence: {error}");
+        }
+        let step = self.execute(HARMLESS).unwrap_or_else(|error| panic!("the next call: {error:?}"));
+        assert_eq!(String::from_utf8_lossy(&step.output), "fine");
+    }
+
+    fn execute(&self, input: &[u8]) -> Result<Step, Error> {
+        self.runtime.block_on(self.server.execute(self.id, input.to_vec(), ExecuteLimits::default()))
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +124,7 @@ mod tests {
 
     #[test]
     fn addresses_and_lengths_of_a_plugin_are_checked() {
-        each_mutation("pointers", 2_000, super::pointers);
+        let plugin = super::Plugin::new();
+        each_mutation("pointers", 2_000, |input| plugin.pointers(input));
     }
 }
