@@ -25,7 +25,9 @@ const FAULTS: &[(&str, &str)] = &[
     ("open,openat", "EMFILE"),
     ("openat", "EACCES"),
     ("read,pread64", "EIO"),
-    ("write,writev,pwrite64", "ENOSPC"),
+    ("write", "ENOSPC"),
+    ("pwrite64", "ENOSPC"),
+    ("writev", "EPIPE"),
     ("ftruncate,fallocate", "ENOSPC"),
     ("fsync,fdatasync", "EIO"),
     ("rename,renameat,renameat2", "ENOSPC"),
@@ -141,9 +143,10 @@ impl Run {
         Some(([127, 0, 0, 1], port.split(')').next()?.parse().ok()?).into())
     }
 
-    /// Asks it to end; waits for it, and ends it if it does not.
+    /// Asks it to end, and waits for it; none if it does not. Whose threads cannot wake each other is not asked.
     fn end(&mut self) -> Option<ExitStatus> {
-        self.signal(Signal::TERM);
+        let is_broken = OWN_PIPES.iter().any(|pipe| self.log().contains(pipe));
+        self.signal(if is_broken { Signal::KILL } else { Signal::TERM });
         let until = Instant::now() + DEADLINE;
         while Instant::now() < until {
             if let Some(status) = self.strace.try_wait().expect("our own child") {
@@ -228,7 +231,7 @@ fn try_once(app: &Path, upstream: &Upstream, (calls, error): (&str, &str), numbe
     let is_own_pipe = OWN_PIPES.iter().any(|pipe| log.contains(pipe));
     let outcome = match trace.find("(INJECTED)") {
         Some(at) if at < begins => return Ok(Outcome::BeforeMain),
-        Some(_) if is_own_pipe && address.is_none() => return Ok(Outcome::OwnPipe),
+        Some(_) if is_own_pipe && (address.is_none() || set.is_err()) => return Ok(Outcome::OwnPipe),
         None => Outcome::NotReached,
         Some(_) if address.is_some() => Outcome::Served,
         Some(_) => Outcome::Refused,
