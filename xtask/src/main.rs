@@ -11,6 +11,7 @@ mod demo;
 mod dist;
 mod gate;
 mod guests;
+mod hostile;
 mod server;
 mod test;
 mod tidy;

@@ -5,7 +5,7 @@
 
 use crate::args::Args;
 use crate::work::{self, Steps};
-use crate::{Command, Result, demo, gate, guests, tidy};
+use crate::{Command, Result, demo, gate, guests, hostile, tidy};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -14,12 +14,16 @@ pub(crate) const COMMAND: Command = Command {
     summary: "format, tidy, guests, clippy, all tests, the demo, instructions a call; what CI runs",
     help: "
 Usage: cargo xtask test [--fast] [-- FILTER…]
+       cargo xtask test --hostile
 
 Steps: format · tidy · languages of the guests, guests · clippy with warnings denied, linters of the guests · unit, seam and
 whole-program tests · the demo, each of its requests once · instructions a call, where valgrind is installed · `cargo deny`,
 where it is installed.
 
   --fast        without clippy, demo, instructions and `cargo deny`
+  --hostile     the full form of what attacks the server, and nothing else: every attack again and again beside a neighbour, each call
+                to the kernel made to fail, a million calls of two tenants by turns, a minute of each fuzz target where `cargo fuzz`
+                and nightly are installed. Takes about an hour; all figures go to `hostile/report.md` in the target directory
   -- FILTER…    only guests and tests; what follows goes to the test programs (`-- keyvalue`, `-- --nocapture`)
 
 The last line counts: `N passed, N failed, N skipped`.",
@@ -28,7 +32,10 @@ The last line counts: `N passed, N failed, N skipped`.",
 
 #[expect(clippy::print_stdout, reason = "the closing line belongs to the test results, which are on stdout")]
 fn run(args: &[String]) -> Result<()> {
-    let args = Args::parse(args, &["--fast"], &[])?;
+    let args = Args::parse(args, &["--fast", "--hostile"], &[])?;
+    if args.has("--hostile") {
+        return if args.has("--fast") || args.tail.is_some() { Err("--hostile stands alone".into()) } else { hostile::run() };
+    }
     let mut counts = Counts::default();
     let result = everything(&args, &mut counts);
     if counts != Counts::default() || result.is_ok() {

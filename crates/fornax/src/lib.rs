@@ -18,6 +18,8 @@ pub mod cli;
 pub mod config;
 mod control;
 mod execute;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod interfaces;
 mod server;
 mod tls;

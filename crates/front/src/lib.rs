@@ -3,6 +3,8 @@
 //! So far one, HTTP. Every trigger finds who shall answer in the [`base::Snapshot`], passes the [`base::Gate`], and hands
 //! the call to its handler. This crate never sees wasmtime, nor what a guest is.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 mod reply;
 

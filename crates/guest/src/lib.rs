@@ -21,6 +21,8 @@ mod engine;
 mod entry;
 mod execution;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod ignis;
 mod instance;
 mod interface;

@@ -9,6 +9,7 @@ use wasmtime::component::{Component, HasData, InstancePre, Linker, ResourceTable
 use crate::engine::EngineKind;
 use crate::interface::{Grant, Granted, Interface, Shape};
 use crate::runtime::Module;
+use crate::scan::shown;
 use crate::state::State;
 use crate::{descriptors, ignis, plugin, preview1};
 
@@ -62,7 +63,12 @@ impl Linkers {
             if !defined.map_err(|error| failed(&error))? {
                 return Err(Error::new(
                     Kind::Unprocessable,
-                    format!("the module imports `{from}.{name}`, which nobody provides; provided are {}", CORE_HOSTS.join(", ")),
+                    format!(
+                        "the module imports `{}.{}`, which nobody provides; provided are {}",
+                        shown(from),
+                        shown(name),
+                        CORE_HOSTS.join(", ")
+                    ),
                 ));
             }
         }
@@ -138,8 +144,9 @@ pub(crate) fn grants(imports: &[String], interfaces: &[Arc<dyn Interface>], modu
             return Err(Error::new(
                 Kind::Unprocessable,
                 format!(
-                    "the component imports `{import}`, and no binding grants it. Add \
+                    "the component imports `{}`, and no binding grants it. Add \
                      `bindings = {{ {name} = {{ default = \"embedded\" }} }}` to the module, or name a backend of yours",
+                    shown(import),
                 ),
             ));
         };
@@ -164,6 +171,10 @@ fn nobody_provides(import: &str, interfaces: &[Arc<dyn Interface>]) -> Error {
     known.sort_unstable();
     Error::new(
         Kind::Unprocessable,
-        format!("the component imports `{import}`, which no interface of this server provides. It provides {}", known.join(", ")),
+        format!(
+            "the component imports `{}`, which no interface of this server provides. It provides {}",
+            shown(import),
+            known.join(", ")
+        ),
     )
 }

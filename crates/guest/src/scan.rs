@@ -14,11 +14,11 @@ use crate::entry::{ENTRIES, EntryType};
 /// Functions and modules by which core modules used interfaces before there were components.
 const OF_2022: [&str; 4] = ["canonical_abi_realloc", "canonical_abi_free", "canonical_abi", "wasi_experimental_http"];
 
-/// Names in a sentence: enough to find out what one has built.
-const LISTED_MAX: usize = 20;
+/// Names in one sentence: more than any artifact has that was meant to be called.
+const LISTED_MAX: usize = 16;
 
-/// Of each of them, which may be anything.
-const NAME_SHOWN_BYTES: usize = 128;
+/// Of one name: longer than those of interfaces with their versions.
+const NAME_CHARS_MAX: usize = 100;
 
 /// What the bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +81,10 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, Error> {
     reader.finish()
 }
 
-/// What wasmparser finds.
+/// What wasmparser finds. Some of it goes over several lines.
 pub(crate) fn invalid(error: BinaryReaderError) -> Error {
-    refuse(format!("the file is not valid WebAssembly: {} (at offset {:#x})", error.message(), error.offset()))
+    let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    refuse(format!("the file is not valid WebAssembly: {what} (at offset {:#x})", error.offset()))
 }
 
 fn refuse(text: String) -> Error {
@@ -218,26 +219,33 @@ fn is_async_function(function: &CanonicalFunction) -> bool {
     }
 }
 
-/// A name in a sentence.
-fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_SHOWN_BYTES)]
+/// The first of them: an artifact may have any number.
+fn list<S: AsRef<str>>(names: &[S]) -> String {
+    let listed: Vec<_> = names.iter().take(LISTED_MAX).map(|name| format!("`{}`", shown(name.as_ref()))).collect();
+    match names.len().saturating_sub(LISTED_MAX) {
+        _ if names.is_empty() => "nothing".to_owned(),
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    }
 }
 
-fn list<S: AsRef<str>>(names: &[S]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names => {
-            let shown = names.iter().take(LISTED_MAX).map(|name| format!("`{}`", cut(name.as_ref())));
-            let more = names.len().saturating_sub(LISTED_MAX);
-            let more = (more > 0).then(|| format!("{more} more"));
-            shown.chain(more).collect::<Vec<_>>().join(", ")
-        }
-    }
+/// A name of an artifact within a sentence: it may be of any length, and have line ends or what moves a terminal's cursor.
+pub(crate) fn shown(name: &str) -> String {
+    let (first, is_cut) = name.char_indices().nth(NAME_CHARS_MAX).map_or((name, false), |(end, _)| (&name[..end], true));
+    format!("{}{}", first.escape_debug(), if is_cut { "…" } else { "" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_make_a_sentence_anything_else() {
+        assert_eq!(list(&["a", "b\n\u{1b}[2J"]), "`a`, `b\\n\\u{1b}[2J`");
+        assert_eq!(list(&vec!["x".repeat(200); 18]).matches(&format!("`{}…`", "x".repeat(NAME_CHARS_MAX))).count(), LISTED_MAX);
+        assert!(list(&["a"; 18]).ends_with("`a` and 2 more"));
+        assert_eq!(list::<&str>(&[]), "nothing");
+    }
 
     fn of(guest: &str) -> Scan {
         scan(&std::fs::read(testkit::guest(guest)).expect("a built guest")).expect("a good component")

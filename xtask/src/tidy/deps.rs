@@ -225,7 +225,7 @@ pub(super) fn one_tls(repo: &Repo, report: &mut Report) {
 
 /// Lock files are tracked, and everything comes from crates.io.
 pub(super) fn lock_files(repo: &Repo, report: &mut Report) {
-    for path in ["Cargo.lock", "guests/Cargo.lock"] {
+    for path in ["Cargo.lock", "fuzz/Cargo.lock", "guests/Cargo.lock"] {
         let Some(lock) = repo.file(path) else {
             report.add(path, 1, "is not tracked; commit it, so that everybody builds the same");
             continue;
@@ -342,10 +342,8 @@ mod tests {
         let other = "name = \"openssl-sys\"\nsource = \"git+https://example.com\"\n";
         assert!(super::super::found(one_tls, &[("Cargo.lock", lock)]).is_empty());
         assert_eq!(super::super::found(one_tls, &[("Cargo.lock", other)]), ["Cargo.lock:1"]);
-        assert_eq!(super::super::found(lock_files, &[("Cargo.lock", lock)]), ["guests/Cargo.lock:1"]);
-        assert_eq!(
-            super::super::found(lock_files, &[("Cargo.lock", lock), ("guests/Cargo.lock", other)]),
-            ["guests/Cargo.lock:2"]
-        );
+        let (root, fuzz) = (("Cargo.lock", lock), ("fuzz/Cargo.lock", lock));
+        assert_eq!(super::super::found(lock_files, &[root, fuzz]), ["guests/Cargo.lock:1"]);
+        assert_eq!(super::super::found(lock_files, &[root, fuzz, ("guests/Cargo.lock", other)]), ["guests/Cargo.lock:2"]);
     }
 }

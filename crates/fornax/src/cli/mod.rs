@@ -18,6 +18,7 @@ mod suspects;
 mod watch;
 
 use std::io::Write as _;
+use std::panic::{catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,19 +81,43 @@ pub fn main() -> ExitCode {
     if let Command::CompileForServer(job) = &cli.command {
         return compile_for_server::run(job);
     }
-    let logging = logging::start(&cli.global);
-    let result = match cli.command {
-        Command::Run(args) => run::run(*args, &cli.global, &logging),
-        Command::Serve(args) if cli.worker => serve::work(*args, &cli.global, &logging),
-        Command::Serve(args) => serve::serve(*args, &cli.global, &logging),
-        Command::CompileForServer(job) => Ok(compile_for_server::run(&job)),
-        Command::Compile(args) => compile::run(&args, cli.global.json),
-        Command::Doctor => doctor::run(cli.global.json),
-    };
-    result.unwrap_or_else(|error| {
-        print_error(&error);
-        ExitCode::FAILURE
-    })
+    say_panics();
+    // Libraries panic where the system refuses them a thread or a descriptor while all is set up.
+    let result = catch_unwind(|| {
+        let logging = logging::start(&cli.global);
+        match cli.command {
+            Command::Run(args) => run::run(*args, &cli.global, &logging),
+            Command::Serve(args) if cli.worker => serve::work(*args, &cli.global, &logging),
+            Command::Serve(args) => serve::serve(*args, &cli.global, &logging),
+            Command::CompileForServer(job) => Ok(compile_for_server::run(&job)),
+            Command::Compile(args) => compile::run(&args, cli.global.json),
+            Command::Doctor => doctor::run(cli.global.json),
+        }
+    });
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            print_error(&error);
+            ExitCode::FAILURE
+        }
+        // It has been said.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// A panic is one line, as every error is; `RUST_BACKTRACE` brings what Rust says of it.
+fn say_panics() {
+    let whole = take_hook();
+    set_hook(Box::new(move |panic| {
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            return whole(panic);
+        }
+        let what = panic.payload_as_str().unwrap_or("no reason given").replace('\n', " ");
+        let at = panic.location().map(|location| format!(" at {location}")).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("without a name");
+        say(&format!("error: the thread `{thread}` cannot go on: {what}{at}"));
+    }));
 }
 
 /// What every command makes its server with: modules are compiled by this very program.

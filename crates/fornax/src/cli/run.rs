@@ -10,12 +10,13 @@ use base::journal::Journal;
 use base::{Command, Entry, Error, Kind, Limits, Stdio};
 use clap::Args;
 use guest::Machine;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::signal::unix::SignalKind;
 
 use super::kept::Kept;
 use super::link::Supervisor;
 use super::logging::Logging;
-use super::orders::Orders;
+use super::orders::{Orders, on_signal};
 use super::watch::Watch;
 use super::{Global, builder, chain, compile, print_error, say};
 use crate::config::{
@@ -147,7 +148,11 @@ pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Error>>) -
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "cannot start").caused_by(error))?;
-    let code = runtime.block_on(command);
+    let code = runtime.block_on(async {
+        // Who listens is not ended by it: a write over the limit on the size of files is an error then, and of one call.
+        on_signal(SignalKind::from_raw(Signal::XFSZ.as_raw()), || ())?;
+        command.await
+    });
     // Compilations that are still running have nobody left to compile for.
     runtime.shutdown_background();
     code

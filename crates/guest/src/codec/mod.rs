@@ -24,15 +24,15 @@ pub(crate) use self::fields::Fields;
 /// One format.
 pub(crate) struct Codec {
     /// The value of `codec`.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The entry it is for.
-    entry: Entry,
+    pub(crate) entry: Entry,
     request: fn(&Request<'_>, Bytes) -> Result<Input, Error>,
-    response: fn(Reply) -> Result<Response<Body>, Error>,
+    pub(crate) response: fn(Reply) -> Result<Response<Body>, Error>,
 }
 
 /// Every codec.
-const CODECS: &[Codec] = &[ignis::CODEC, wasio::CODEC, cgi::CODEC, text::CODEC];
+pub(crate) const CODECS: &[Codec] = &[ignis::CODEC, wasio::CODEC, cgi::CODEC, text::CODEC];
 
 /// The head of a request, and what is known beside it.
 pub(crate) struct Request<'a> {
