@@ -46,6 +46,9 @@ const ROWS: &[Row] = &[
         environment: &[("FORNAX_FAULTS", "all"), ("FORNAX_FAULTS_REPORT", REPORT)],
         tests: &["--test", "faults"],
     },
+    Row { name: "overload", environment: &[("FORNAX_OVERLOAD_SECONDS", "10")], tests: &["--test", "overload"] },
+    Row { name: "slow-clients", environment: &[("FORNAX_SLOW_CLIENTS", "4000")], tests: &["--test", "slow_clients"] },
+    Row { name: "reloads", environment: &[("FORNAX_RELOADS", "1000")], tests: &["--test", "serve", "reloads"] },
     Row { name: "seeds", environment: &[("FORNAX_SEED", NOW)], tests: &["--lib", "fuzzing"] },
 ];
 
