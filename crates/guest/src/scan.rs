@@ -20,6 +20,9 @@ const LISTED_MAX: usize = 20;
 /// Of each of them, which may be anything.
 const NAME_SHOWN_BYTES: usize = 128;
 
+/// Of a sentence with names in it.
+const SHOWN_BYTES: usize = 8 << 10;
+
 /// What the bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scan {
@@ -162,7 +165,10 @@ impl Reader {
 
     fn finish(self) -> Result<Scan, Error> {
         if let Some(name) = self.imports.iter().chain(&self.exports).find(|name| name.contains("@0.3.0-rc")) {
-            return Err(refuse(format!("the component uses `{name}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0")));
+            return Err(refuse(format!(
+                "the component uses `{}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0",
+                cut(name)
+            )));
         }
         let has_function = |name: &&str| self.functions.iter().any(|function| function == name);
         if let Some(name) = self.of_2022.or_else(|| OF_2022.into_iter().find(has_function)) {
@@ -226,8 +232,21 @@ fn is_async_function(function: &CanonicalFunction) -> bool {
 }
 
 /// A name in a sentence.
-fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_SHOWN_BYTES)]
+fn cut(name: &str) -> String {
+    shown(&name[..name.floor_char_boundary(NAME_SHOWN_BYTES)])
+}
+
+/// A line as people may be shown it that somebody else may have had a say in: not too long, and nothing that a terminal or a log would
+/// take for anything but a letter.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text[..text.floor_char_boundary(SHOWN_BYTES)].chars() {
+        match letter {
+            '"' | '\'' | '\\' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
+    }
+    shown
 }
 
 fn list<S: AsRef<str>>(names: &[S]) -> String {
@@ -277,6 +296,7 @@ mod tests {
             (b"\0asm\x0d\0\x01\0", "no entry"),
             (b"\0asm\x0d\0\x01\0\xff", "not valid WebAssembly"),
             (b"", "not valid WebAssembly"),
+            (b"\0asm\x01\0\0\0\x05\x03\x01\0\0\x07\x08\x01\x04\x1b[2J\x02\0", "it exports `\\u{1b}[2J`;"),
         ] {
             let error = scan(bytes).expect_err("not a component with an entry");
             assert!(error.to_string().contains(expected), "{error}");
