@@ -119,7 +119,7 @@ struct Death {
     pid: u32,
     how: String,
     in_flight: Vec<ModuleName>,
-    quarantined: Option<ModuleName>,
+    quarantined: Vec<ModuleName>,
     pause: Duration,
 }
 
@@ -308,15 +308,15 @@ impl Supervision {
     }
 }
 
-/// The one line about a worker that was replaced, and one about a module that is not called any more.
+/// The one line about a worker that was replaced, and one about each module that is not called any more.
 fn log(death: &Death, successor: &Worker) {
     let Death { pid, how, in_flight, quarantined, .. } = death;
     let in_flight = named(in_flight);
     tracing::error!("the worker {pid} {how}, with {in_flight} in flight; {} takes its place", successor.pid());
-    if let Some(module) = quarantined {
+    for module in quarantined {
         let module = named(std::slice::from_ref(module));
         tracing::error!(
-            "{module} is quarantined: three workers did not survive its calls within a minute. A reload has it called again"
+            "{module} is quarantined: three workers or more did not survive its calls within a minute. A reload has it called again"
         );
     }
 }
