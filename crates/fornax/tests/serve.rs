@@ -203,7 +203,7 @@ fn who_was_beside_it_every_time_is_not_quarantined() {
         let _lost = (begin(&server, "/bad", 1), begin(&server, "/good", 2));
         kill(&server, Signal::KILL);
     }
-    // Now their calls run one at a time.
+    // Now they run one at a time.
     let _lost = begin(&server, "/bad", 1);
     let refused = server.client().get("/good?ms=1");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
