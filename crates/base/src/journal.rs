@@ -29,6 +29,9 @@ const SWEEP_EVERY: Duration = Duration::from_millis(50);
 /// Of each module: a mark, two lengths, and its names, which are 64 letters or those of a file.
 const ENTRY_BYTES: usize = 512;
 
+/// Names that are kept whoever uses them: 32 KiB.
+const NAMES_MIN: usize = 64;
+
 /// The mark and the lengths.
 const HEAD_BYTES: usize = 5;
 
@@ -83,9 +86,14 @@ pub struct Journal {
     known: Mutex<Known>,
 }
 
-/// Names are few and come from the configuration: they are never forgotten.
+/// Names come from the configuration, and with each reload there may be others.
 struct Known {
     modules: BTreeMap<ModuleName, Arc<Watched>>,
+    /// Where entries were of names that nobody uses any more, and where there are none yet.
+    free: Vec<u64>,
+    end: u64,
+    /// With so many names it is looked for such.
+    look_at: usize,
     past: BTreeMap<ModuleName, (Suspicion, Instant)>,
 }
 
@@ -197,7 +205,13 @@ impl Journal {
         Arc::new(Self {
             shared: Arc::new(shared),
             restarts: past.restarts,
-            known: Mutex::new(Known { modules: BTreeMap::new(), past: past_modules }),
+            known: Mutex::new(Known {
+                modules: BTreeMap::new(),
+                free: Vec::new(),
+                end: 0,
+                look_at: NAMES_MIN,
+                past: past_modules,
+            }),
         })
     }
 
@@ -233,8 +247,8 @@ impl Journal {
             return Ok(Arc::clone(watched));
         }
         let failed = || Error::new(Kind::Internal, format!("the module `{module}` cannot be watched"));
-        let at = known.modules.len() as u64 * ENTRY_BYTES as u64;
         let entry = encode(tenant, module).ok_or_else(|| failed().internal("its name is too long"))?;
+        let at = known.place();
         self.shared.file.write_all_at(&entry, at).map_err(|error| failed().caused_by(error))?;
         let past = known.past.get(&name).copied();
         let marks = match past {
@@ -265,6 +279,28 @@ impl Journal {
                 }
             }
         }
+    }
+}
+
+impl Known {
+    /// Where there is room for an entry.
+    fn place(&mut self) -> u64 {
+        if self.modules.len() >= self.look_at {
+            let Self { modules, free, .. } = self;
+            modules.retain(|_, watched| {
+                // Who serves it, and who has a call of it or looks whether it has one, has it too.
+                let is_used = Arc::strong_count(watched) > 1;
+                if !is_used {
+                    free.push(watched.at);
+                }
+                is_used
+            });
+            self.look_at = NAMES_MIN.max(2 * self.modules.len());
+        }
+        self.free.pop().unwrap_or_else(|| {
+            self.end += ENTRY_BYTES as u64;
+            self.end - ENTRY_BYTES as u64
+        })
     }
 }
 
@@ -653,6 +689,24 @@ mod tests {
             journal.shared.sweep();
             assert_eq!(read(&file), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn names_that_nobody_uses_make_room() {
+        let (file, journal) = journal(&[("bad", Suspicion::Quarantined)]);
+        let module = |name: &str| journal.module("acme", name).expect("an entry");
+        let (used, called) = (module("used"), module("called").run());
+        drop(module("bad"));
+        (0..10 * NAMES_MIN).for_each(|number| drop(module(&number.to_string())));
+        let entries = file.metadata().expect("a file").len() / ENTRY_BYTES as u64;
+        assert!(entries <= NAMES_MIN as u64 + 1, "{entries}");
+        assert!(Arc::ptr_eq(&used, &module("used")));
+        assert_eq!(read(&file), ["acme/called"]);
+        let _calls = (used.run(), module("new").run());
+        let found: std::collections::BTreeSet<_> = read(&file).into_iter().collect();
+        assert_eq!(found, ["acme/called", "acme/new", "acme/used"].map(str::to_owned).into());
+        assert!(module("bad").try_enter().is_none(), "it is still known");
+        drop(called);
     }
 
     #[test]
