@@ -4,13 +4,13 @@
 //! about to; and a call that costs microseconds must not pay a system call for that. So a module is written down when it gets its
 //! first call, and crossed out by a look every [`SWEEP_EVERY`] at those without one: a busy module stays written, and its calls pay
 //! a few atomics. After a death that is not exact enough. Of modules that were in flight at one, the suspects, beginnings and ends are
-//! written as they happen; and of those that were in flight at two, calls run one at a time, all modules together, so that the next
-//! death has one name. Who becomes what is decided by who reads ([`Past`]), not here.
+//! written as they happen; and those that were in flight at two run one at a time, so that the next
+//! death has one name: calls of the one whose turn it is run beside each other. Who becomes what is decided by who reads ([`Past`]), not here.
 //!
 //! The two sides of a race: a call counts itself and then looks whether its module is written; the sweep takes the mark away and
 //! then looks whether a call has counted itself. One of them sees the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{Error, Kind};
 
@@ -28,6 +28,9 @@ const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 /// Of each module: a mark, two lengths, and its names, which are 64 letters or those of a file.
 const ENTRY_BYTES: usize = 512;
+
+/// Names that are kept whoever uses them: 32 KiB.
+const NAMES_MIN: usize = 64;
 
 /// The mark and the lengths.
 const HEAD_BYTES: usize = 5;
@@ -38,10 +41,17 @@ const WRITTEN: u8 = 1;
 const LISTED: u8 = 2;
 /// Beginnings and ends are written as they happen.
 const EXACT: u8 = 4;
-/// Its calls run one at a time, and none of another such module beside them.
+/// Its calls run beside none of another such module.
 const ALONE: u8 = 8;
 /// It is not called.
 const QUARANTINED: u8 = 16;
+
+/// How long calls of a module that runs alone may begin while another one waits for its turn: many calls fit, and ten modules are all
+/// served within the second for which calls wait, where nothing else is said.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Calls of one module that wait for its turn.
+const WAITING_MAX: usize = 16;
 
 /// A module by tenant and name.
 pub type ModuleName = (Arc<str>, Arc<str>);
@@ -76,9 +86,14 @@ pub struct Journal {
     known: Mutex<Known>,
 }
 
-/// Names are few and come from the configuration: they are never forgotten.
+/// Names come from the configuration, and with each reload there may be others.
 struct Known {
     modules: BTreeMap<ModuleName, Arc<Watched>>,
+    /// Where entries were of names that nobody uses any more, and where there are none yet.
+    free: Vec<u64>,
+    end: u64,
+    /// With so many names it is looked for such.
+    look_at: usize,
     past: BTreeMap<ModuleName, (Suspicion, Instant)>,
 }
 
@@ -88,8 +103,36 @@ struct Shared {
     listed: Mutex<Vec<Arc<Watched>>>,
     /// There is something to sweep.
     woken: Notify,
-    /// The one place of those that run alone.
-    place: Arc<Semaphore>,
+    /// Of those that run alone.
+    place: Place,
+}
+
+/// What one module has at a time, for any number of its calls.
+#[derive(Default)]
+struct Place {
+    turns: Mutex<Turns>,
+    /// Nobody has it.
+    freed: Notify,
+}
+
+/// Modules by where they are in the file.
+#[derive(Default)]
+struct Turns {
+    /// Who has the place, since when, and for how many calls.
+    taken: Option<(u64, Instant, usize)>,
+    /// Who waits, in order, and how many calls of each.
+    waiting: VecDeque<(u64, usize)>,
+}
+
+/// A call that has the place.
+struct Held {
+    shared: Arc<Shared>,
+}
+
+/// A call that waits for it.
+struct Waiting<'a> {
+    place: &'a Place,
+    module: u64,
 }
 
 /// A module in the journal, the same for all of its versions.
@@ -106,7 +149,7 @@ pub struct Watched {
 pub struct InFlight {
     watched: Arc<Watched>,
     /// Given back after the journal says that the call is over.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Held>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -158,11 +201,17 @@ impl Journal {
             Suspicion::Quarantined => now,
         };
         let past_modules = past.modules.iter().map(|(name, suspicion)| (name.clone(), (*suspicion, until(suspicion)))).collect();
-        let shared = Shared { file, listed: Mutex::default(), woken: Notify::new(), place: Arc::new(Semaphore::new(1)) };
+        let shared = Shared { file, listed: Mutex::default(), woken: Notify::new(), place: Place::default() };
         Arc::new(Self {
             shared: Arc::new(shared),
             restarts: past.restarts,
-            known: Mutex::new(Known { modules: BTreeMap::new(), past: past_modules }),
+            known: Mutex::new(Known {
+                modules: BTreeMap::new(),
+                free: Vec::new(),
+                end: 0,
+                look_at: NAMES_MIN,
+                past: past_modules,
+            }),
         })
     }
 
@@ -198,8 +247,8 @@ impl Journal {
             return Ok(Arc::clone(watched));
         }
         let failed = || Error::new(Kind::Internal, format!("the module `{module}` cannot be watched"));
-        let at = known.modules.len() as u64 * ENTRY_BYTES as u64;
         let entry = encode(tenant, module).ok_or_else(|| failed().internal("its name is too long"))?;
+        let at = known.place();
         self.shared.file.write_all_at(&entry, at).map_err(|error| failed().caused_by(error))?;
         let past = known.past.get(&name).copied();
         let marks = match past {
@@ -230,6 +279,28 @@ impl Journal {
                 }
             }
         }
+    }
+}
+
+impl Known {
+    /// Where there is room for an entry.
+    fn place(&mut self) -> u64 {
+        if self.modules.len() >= self.look_at {
+            let Self { modules, free, .. } = self;
+            modules.retain(|_, watched| {
+                // Who serves it, and who has a call of it or looks whether it has one, has it too.
+                let is_used = Arc::strong_count(watched) > 1;
+                if !is_used {
+                    free.push(watched.at);
+                }
+                is_used
+            });
+            self.look_at = NAMES_MIN.max(2 * self.modules.len());
+        }
+        self.free.pop().unwrap_or_else(|| {
+            self.end += ENTRY_BYTES as u64;
+            self.end - ENTRY_BYTES as u64
+        })
     }
 }
 
@@ -268,7 +339,7 @@ impl Watched {
     ///
     /// # Errors
     ///
-    /// [`Kind::Quarantined`]; [`Kind::Overloaded`] where another call of those that run alone takes longer than `patience`.
+    /// [`Kind::Quarantined`]; [`Kind::Overloaded`] where it runs alone, and its turn takes longer than `patience`, or too many wait for it.
     pub(crate) async fn enter(self: &Arc<Self>, patience: Duration) -> Result<InFlight, Error> {
         if self.has(QUARANTINED) {
             let text = "the module is out of service: several times the server did not survive its calls";
@@ -280,16 +351,15 @@ impl Watched {
         if !self.has(ALONE) {
             return Ok(self.begin(None));
         }
-        match tokio::time::timeout(patience, Arc::clone(&self.shared.place).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(self.begin(Some(place))),
-            _ => {
-                let text = "calls of this module run one at a time for a minute, since the server did not survive one: try again";
-                Err(Error::new(Kind::Overloaded, text).retry_after(1))
-            }
+        let turn = tokio::time::timeout(patience, self.shared.place.take(self.at));
+        if turn.await.unwrap_or(false) {
+            return Ok(self.begin(Some(Held { shared: Arc::clone(&self.shared) })));
         }
+        let text = "this module takes turns with others for a minute, since the server did not survive one of them: try again";
+        Err(Error::new(Kind::Overloaded, text).retry_after(1))
     }
 
-    fn begin(self: &Arc<Self>, place: Option<OwnedSemaphorePermit>) -> InFlight {
+    fn begin(self: &Arc<Self>, place: Option<Held>) -> InFlight {
         self.in_flight.fetch_add(1, SeqCst);
         let call = InFlight { watched: Arc::clone(self), _place: place };
         if !self.has(WRITTEN) {
@@ -334,6 +404,99 @@ impl Watched {
             // The byte is there and in memory. Whatever this is, a call shall not fail of it.
             tracing::error!(%error, "the journal of calls cannot be written");
         }
+    }
+}
+
+impl Place {
+    /// Returns when the place is a module's for one more call; or that too many wait for that.
+    async fn take(&self, module: u64) -> bool {
+        if lock(&self.turns).take(module, false) {
+            return true;
+        }
+        if !lock(&self.turns).wait(module) {
+            return false;
+        }
+        let waiting = Waiting { place: self, module };
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // From before the look on, or what happens behind it would be missed.
+            freed.as_mut().enable();
+            if lock(&self.turns).take(module, true) {
+                // It has left by itself.
+                std::mem::forget(waiting);
+                return true;
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Turns {
+    fn take(&mut self, module: u64, has_waited: bool) -> bool {
+        let is_first = self.waiting.front().is_none_or(|(first, _)| *first == module);
+        let others_wait = self.waiting.iter().any(|(other, _)| *other != module);
+        let calls = match self.taken {
+            None if is_first => 0,
+            Some((holder, since, calls)) if holder == module && (!others_wait || since.elapsed() < TURN) => calls,
+            _ => return false,
+        };
+        let since = self.taken.map_or_else(Instant::now, |(_, since, _)| since);
+        if has_waited {
+            self.leave(module);
+        }
+        if self.taken.is_none() && is_first && others_wait {
+            // Those of its calls that come too late for this turn are behind the others.
+            if let Some(rest) = self.waiting.pop_front_if(|(first, _)| *first == module) {
+                self.waiting.push_back(rest);
+            }
+        }
+        self.taken = Some((module, since, calls + 1));
+        true
+    }
+
+    /// Returns whether there is room.
+    fn wait(&mut self, module: u64) -> bool {
+        match self.waiting.iter_mut().find(|(other, _)| *other == module) {
+            Some((_, count)) if *count >= WAITING_MAX => return false,
+            Some((_, count)) => *count += 1,
+            None => self.waiting.push_back((module, 1)),
+        }
+        true
+    }
+
+    fn leave(&mut self, module: u64) {
+        if let Some((_, count)) = self.waiting.iter_mut().find(|(other, _)| *other == module) {
+            *count -= 1;
+        }
+        self.waiting.retain(|(_, count)| *count > 0);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut turns = lock(&self.place.turns);
+        turns.leave(self.module);
+        if turns.taken.is_none() {
+            // It may have been this one that others waited behind.
+            self.place.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut turns = lock(&self.shared.place.turns);
+        turns.taken = turns.taken.and_then(|(module, since, calls)| (calls > 1).then(|| (module, since, calls - 1)));
+        if turns.taken.is_none() {
+            self.shared.place.freed.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
     }
 }
 
@@ -433,12 +596,58 @@ mod tests {
         let first = a.enter(PATIENCE).await.expect("the place is free");
         let refused = b.enter(PATIENCE).await.expect_err("it is taken");
         assert_eq!((refused.kind, refused.retry_after_s), (Kind::Overloaded, Some(1)));
-        assert_eq!(a.enter(PATIENCE).await.expect_err("it is taken").kind, Kind::Overloaded);
+        let beside = a.enter(PATIENCE).await.expect("it is its own");
         let _other = c.enter(PATIENCE).await.expect("another sort");
         assert_eq!(read(&file), ["acme/a", "acme/c"], "who waits is not in flight");
         drop(first);
+        assert_eq!(b.enter(PATIENCE).await.expect_err("it is still taken").kind, Kind::Overloaded);
+        drop(beside);
         let _second = b.enter(PATIENCE).await.expect("the place is free again");
         assert_eq!(read(&file), ["acme/b", "acme/c"]);
+    }
+
+    #[tokio::test]
+    async fn those_that_run_alone_take_turns() {
+        const LONG: Duration = Duration::from_secs(60);
+        let (_, journal) = journal(&[("a", suspect(true, 60)), ("b", suspect(true, 60))]);
+        let [a, b] = ["a", "b"].map(|name| journal.module("acme", name).expect("an entry"));
+        let turns = || lock(&journal.shared.place.turns);
+        let waiting = |at: u64| turns().waiting.iter().find(|(module, _)| *module == at).map_or(0, |(_, count)| *count);
+        let first = a.enter(PATIENCE).await.expect("the place is free");
+        let enter = |module: &Arc<Watched>| {
+            let module = Arc::clone(module);
+            tokio::spawn(async move { module.enter(LONG).await })
+        };
+        let of_b: Vec<_> = (0..WAITING_MAX).map(|_| enter(&b)).collect();
+        while waiting(b.at) < WAITING_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(b.enter(LONG).await.expect_err("too many").kind, Kind::Overloaded);
+        let beside = a.enter(PATIENCE).await.expect("its turn is not over");
+        if let Some((_, since, _)) = &mut turns().taken {
+            *since -= TURN;
+        }
+        // Now it waits as the others do, and behind them.
+        let late = enter(&a);
+        while waiting(a.at) == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop((first, beside));
+        let mut calls = Vec::new();
+        for call in of_b {
+            calls.push(call.await.expect("no panic").expect("all of them have their turn"));
+        }
+        assert_eq!((waiting(a.at), waiting(b.at)), (1, 0));
+        drop(calls);
+        let _late = late.await.expect("no panic").expect("and then this one");
+        // Who goes while it waits holds up nobody.
+        let gone = enter(&b);
+        while waiting(b.at) == 0 {
+            tokio::task::yield_now().await;
+        }
+        gone.abort();
+        assert!(gone.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(turns().waiting.len(), 0);
     }
 
     #[tokio::test]
@@ -480,6 +689,24 @@ mod tests {
             journal.shared.sweep();
             assert_eq!(read(&file), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn names_that_nobody_uses_make_room() {
+        let (file, journal) = journal(&[("bad", Suspicion::Quarantined)]);
+        let module = |name: &str| journal.module("acme", name).expect("an entry");
+        let (used, called) = (module("used"), module("called").run());
+        drop(module("bad"));
+        (0..10 * NAMES_MIN).for_each(|number| drop(module(&number.to_string())));
+        let entries = file.metadata().expect("a file").len() / ENTRY_BYTES as u64;
+        assert!(entries <= NAMES_MIN as u64 + 1, "{entries}");
+        assert!(Arc::ptr_eq(&used, &module("used")));
+        assert_eq!(read(&file), ["acme/called"]);
+        let _calls = (used.run(), module("new").run());
+        let found: std::collections::BTreeSet<_> = read(&file).into_iter().collect();
+        assert_eq!(found, ["acme/called", "acme/new", "acme/used"].map(str::to_owned).into());
+        assert!(module("bad").try_enter().is_none(), "it is still known");
+        drop(called);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fornax::{Builder, Config, PoolSize};
 use testkit::{App, Client, Fornax, at_once, guest, note, run_to_end, wait_until};
@@ -161,6 +161,36 @@ fn a_start_with_a_bomb_says_why_it_fails() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     assert!(ended.stderr.contains("compiling the artifact takes more than 1024 MiB of memory"), "{}", ended.stderr);
+}
+
+#[test]
+fn names_are_neither_copied_as_often_as_they_count_nor_shown_as_they_are() {
+    let app = App::new();
+    let name = |letters: &[u8]| [leb(letters.len()), letters.to_vec()].concat();
+    // Many imports of one long name, which is there once.
+    let imports = [vec![1], name(&[b'a'; 100_000]), vec![0, 0x7e, 0, 0], leb(30_000), vec![0; 30_000]].concat();
+    let sections = [section(1, &[1, 0x60, 0, 0]), section(2, &imports)].concat();
+    let many = app.file("many.wasm", &[b"\0asm\x01\0\0\0".to_vec(), sections].concat());
+    // A component of a module that exports the same twice, which a compiler says by its name.
+    let export = [name(&[b"\x1b[2J", [b'x'; 90_000].as_slice()].concat()), vec![0, 0]].concat();
+    let sections = [
+        section(1, &[1, 0x60, 0, 0]),
+        section(3, &[1, 0]),
+        section(7, &[vec![2], export.repeat(2)].concat()),
+        section(10, &[1, 2, 0, 0x0b]),
+    ];
+    let module = [b"\0asm\x01\0\0\0".to_vec(), sections.concat()].concat();
+    let exported = [vec![1, 1], name(b"wasi:cli/run@0.2.0"), vec![5, 0, 0]].concat();
+    let sections = [section(1, &module), section(5, &[1, 1, 0]), section(11, &exported)].concat();
+    let twice = app.file("twice.wasm", &[b"\0asm\x0d\0\x01\0".to_vec(), sections].concat());
+    for (file, expected) in [(many, "not valid WebAssembly"), (twice, "duplicate export name `\\u{1b}[2Jxxx")] {
+        let began = Instant::now();
+        let ended = run_to_end(Command::new(FORNAX).arg("run").arg(file).arg("-v"));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(expected), "{}", ended.stderr);
+        assert!(ended.stderr.len() < 20 << 10, "{} bytes", ended.stderr.len());
+        assert!(began.elapsed() < SOON / 2, "{:?}", began.elapsed());
+    }
 }
 
 #[test]

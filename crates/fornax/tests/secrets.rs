@@ -62,9 +62,9 @@ fn app(data: &Path) -> App {
         .tables("[[route]]\npath = \"/monitoring\"\npage = \"monitoring\"")
 }
 
-fn command(file: &Path) -> Command {
+fn command(how: &str, file: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.arg("run").arg(file).args(["--listen", "127.0.0.1:0", "-v"]).env("FORNAX_LOG", "trace");
+    command.arg(how).arg(file).args(["--listen", "127.0.0.1:0", "-v"]).env("FORNAX_LOG", "trace");
     for number in (0..8).chain(16..CANARIES) {
         command.env(format!("SECRET{number}"), canary(number));
     }
@@ -73,9 +73,18 @@ fn command(file: &Path) -> Command {
 
 #[test]
 fn no_secret_is_seen_where_it_was_not_meant_to_be() {
+    none_is_seen("run");
+}
+
+#[test]
+fn neither_is_one_with_two_processes() {
+    none_is_seen("serve");
+}
+
+fn none_is_seen(how: &str) {
     let data = tempfile::tempdir().expect("a temporary directory");
     let app = app(data.path());
-    let mut server = Fornax::spawn(&mut command(&app.write()));
+    let mut server = Fornax::spawn(&mut command(how, &app.write()));
     let mut client = server.client();
     // The guest itself was given them.
     let told = client.get("/inspect/env").text();
@@ -98,6 +107,7 @@ fn no_secret_is_seen_where_it_was_not_meant_to_be() {
     assert!(!client.get("/cached/headers").text().contains(&secret), "an answer to another");
     wait_until("the log is written", SOON, || server.log().iter().any(|line| line.contains("/cached/headers")));
     has_none(server.log().join("\n").as_bytes(), "the log");
+    assert!(files_have_none(data.path()) > 3, "there is something in the data directory");
     server.terminate();
     assert!(server.wait().success());
     has_none(server.log().join("\n").as_bytes(), "the log");
@@ -119,7 +129,7 @@ fn an_error_says_where_a_secret_is_wrong_and_not_what_it_is() {
     for text in wrong {
         let app = App::new();
         let file = app.file("fornax.toml", text.as_bytes());
-        let output = command(&file).output().expect("the program runs");
+        let output = command("run", &file).output().expect("the program runs");
         assert!(!output.status.success(), "{text}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("error"), "{said}");

@@ -203,7 +203,7 @@ fn who_was_beside_it_every_time_is_not_quarantined() {
         let _lost = (begin(&server, "/bad", 1), begin(&server, "/good", 2));
         kill(&server, Signal::KILL);
     }
-    // Now their calls run one at a time.
+    // Now they run one at a time.
     let _lost = begin(&server, "/bad", 1);
     let refused = server.client().get("/good?ms=1");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
@@ -480,6 +480,68 @@ fn a_worker_that_cannot_start_is_tried_again() {
     assert_eq!(waiting.read_response("GET").expect("an answer").text(), HELLO);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn an_app_without_modules_starts_reloads_and_ends_in_order() {
+    let app = App::new().tables("[[route]]\npath = \"/files/*\"\nfiles = \"files\"");
+    fs::create_dir(app.folder().join("files")).expect("a folder");
+    app.file("files/a.txt", b"a");
+    let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+    assert_eq!(server.client().get("/files/a.txt").text(), "a");
+    let app = app.tables("[[route]]\npath = \"/more/*\"\nfiles = \"files\"");
+    app.write();
+    server.hang_up();
+    wait_until("it is reloaded", DEADLINE, || server.client().get("/more/a.txt").status == 200);
+    kill(&server, Signal::KILL);
+    assert_eq!(server.client().get("/more/a.txt").text(), "a");
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_reload_mends_a_worker_that_cannot_start() {
+    let hello = App::new().module("hello", "hello-wasip2", "").route("/hello", "hello", "");
+    let good = hello.text();
+    let app = hello.tables("[[route]]\npath = \"/files/*\"\nfiles = \"files\"");
+    let folder = app.folder().join("files");
+    fs::create_dir(&folder).expect("a folder");
+    let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+    fs::remove_dir(&folder).expect("an empty folder");
+    server.signal_worker(server.worker(), Signal::KILL);
+    server.wait_for_log(|line| line.contains("ended with exit code 1, with no module in flight"), DEADLINE);
+    // What was in service cannot be any more. What the files say by now can.
+    app.file("fornax.toml", good.as_bytes());
+    server.hang_up();
+    let mut waiting = server.client();
+    waiting.send(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n").expect("the kernel takes it");
+    assert_eq!(waiting.read_response("GET").expect("an answer").text(), HELLO);
+    assert_eq!(server.client().get("/files/a.txt").status, 404);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_reload_is_not_lost_with_the_worker_that_was_told() {
+    let app = app(&[]);
+    let server = Fornax::serve(FORNAX, app.write(), &[]);
+    let app = app.route("/next", "hello", "");
+    app.file("half.wasm", b"half a bui");
+    // Read and served; not to be read; read, and found to be wrong only when the server is made.
+    let half = app.text() + "\n[[module]]\nname = \"half\"\nsource = \"half.wasm\"\n";
+    for (at, written) in [app.text(), "[[route".to_owned(), half].into_iter().enumerate() {
+        app.file("fornax.toml", written.as_bytes());
+        let worker = server.worker();
+        server.signal_worker(worker, Signal::STOP);
+        wait_until("every thread of it has stopped", DEADLINE, || is_stopped(worker));
+        server.hang_up();
+        server.signal_worker(worker, Signal::KILL);
+        wait_until("the worker is replaced", DEADLINE, || server.worker() != worker);
+        wait_until("it is read", DEADLINE, || server.client().get("/next").status == 200);
+        wait_until("it is said", DEADLINE, || count(&server, "not reloaded; what was in service stays") == at);
+        wait_until("no worker more was needed", DEADLINE, || count(&server, "takes its place") == at + 1);
+    }
+    assert_eq!(server.client().get("/next").text(), HELLO);
 }
 
 #[test]

@@ -9,11 +9,12 @@
 //! functions are gone through only when they are to be compiled.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use base::{Error, Kind};
 use wasmparser::{
-    BinaryReader, ComponentImport, ComponentType, ComponentTypeSectionReader, CustomSectionReader, InstanceTypeDeclaration,
-    KnownCustom, Name, Operator, Parser, Payload,
+    BinaryReader, ComponentImport, ComponentType, CustomSectionReader, InstanceTypeDeclaration, KnownCustom,
+    ModuleTypeDeclaration, Name, Operator, Parser, Payload, SubType, WasmFeatures,
 };
 
 use crate::scan::invalid;
@@ -23,6 +24,16 @@ use crate::scan::invalid;
 struct Cap {
     what: &'static str,
     max: u64,
+}
+
+impl Cap {
+    fn check(&self, found: u64) -> Result<(), Error> {
+        let Self { what, max } = self;
+        if found <= *max {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unprocessable, format!("the artifact has {found} {what}, and may have {max}")))
+    }
 }
 
 const fn cap(what: &'static str, max: u64) -> Cap {
@@ -80,6 +91,27 @@ const NESTED_BLOCKS: Cap = cap("blocks inside each other in one function", 4_000
 /// The same `switch` [3,202].
 const TARGETS: Cap = cap("targets in one `br_table`", 16_000);
 
+/// What the engines take, as far as it decides how bytes are read: compact imports are not among it, a few bytes of which stand for
+/// as many imports as one likes.
+const FEATURES: WasmFeatures =
+    WasmFeatures::WASM3.union(WasmFeatures::GC_TYPES).union(WasmFeatures::COMPONENT_MODEL).union(WasmFeatures::CM_ASYNC);
+
+/// What goes through artifacts.
+pub(crate) fn parser() -> Parser {
+    let mut parser = Parser::new(0);
+    parser.set_features(FEATURES);
+    parser
+}
+
+/// Looks at a name of an import or export.
+///
+/// # Errors
+///
+/// [`Kind::Unprocessable`] if it is too long.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    NAME.check(name.len() as u64)
+}
+
 /// What was counted so far of an artifact.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -105,8 +137,14 @@ impl Tally {
             }
             Payload::ModuleSection { .. } => self.add(&MODULES, 1),
             Payload::ComponentSection { .. } => self.add(&COMPONENTS, 1),
-            Payload::TypeSection(section) => self.add(&TYPES, section.count()),
-            Payload::CoreTypeSection(section) => self.add(&TYPES, section.count()),
+            Payload::TypeSection(section) => {
+                let (mut reader, count) = section_of(artifact, section.range())?;
+                (0..count).try_for_each(|_| self.group(&mut reader))
+            }
+            Payload::CoreTypeSection(section) => {
+                let (mut reader, count) = section_of(artifact, section.range())?;
+                (0..count).try_for_each(|_| self.core_type(&mut reader))
+            }
             Payload::ImportSection(section) => self.add(&IMPORTS, section.count()),
             Payload::FunctionSection(section) => self.add(&FUNCTIONS, section.count()),
             Payload::TableSection(section) => self.add(&TABLES, section.count()),
@@ -117,7 +155,7 @@ impl Tally {
             Payload::ElementSection(section) => self.add(&ELEMENT_SEGMENTS, section.count()),
             Payload::DataSection(section) => self.add(&DATA_SEGMENTS, section.count()),
             Payload::CodeSectionEntry(body) => self.largest(&FUNCTION_BYTES, body.range().len() as u64),
-            Payload::ComponentTypeSection(section) => self.types(section, artifact),
+            Payload::ComponentTypeSection(section) => self.types(artifact, section.range()),
             Payload::InstanceSection(section) => self.add(&COMPONENT_ITEMS, section.count()),
             Payload::ComponentInstanceSection(section) => self.add(&COMPONENT_ITEMS, section.count()),
             Payload::ComponentAliasSection(section) => self.add(&COMPONENT_ITEMS, section.count()),
@@ -146,19 +184,13 @@ impl Tally {
         Ok(())
     }
 
-    /// Looks at a name of an import or export.
-    pub(crate) fn name(&mut self, name: &str) -> Result<(), Error> {
-        self.largest(&NAME, name.len() as u64)
-    }
-
     /// Counts component types and what is in them, one after the other: they are inside each other, and wasmparser, which goes
     /// through them next, does so by recursion.
-    fn types(&mut self, section: &ComponentTypeSectionReader<'_>, artifact: &[u8]) -> Result<(), Error> {
-        let bytes = artifact.get(section.range()).unwrap_or_default();
-        let mut reader = BinaryReader::new(bytes, section.range().start);
+    fn types(&mut self, artifact: &[u8], section: Range<usize>) -> Result<(), Error> {
+        let (mut reader, count) = section_of(artifact, section)?;
         // Of the section, and of each type that is open: what is left in it.
-        let mut left = vec![reader.read_var_u32().map_err(invalid)?];
-        self.add(&COMPONENT_TYPES, left[0])?;
+        let mut left = vec![count];
+        self.add(&COMPONENT_TYPES, count)?;
         while let Some(last) = left.last_mut() {
             if *last == 0 {
                 left.pop();
@@ -166,6 +198,11 @@ impl Tally {
             }
             *last -= 1;
             let is_declaration = left.len() > 1;
+            if is_declaration && peek(&reader)? == CORE_TYPE {
+                reader.read_u8().map_err(invalid)?;
+                self.core_type(&mut reader)?;
+                continue;
+            }
             if let Some(count) = next_type(&mut reader, is_declaration).map_err(invalid)? {
                 self.add(&COMPONENT_TYPES, count)?;
                 left.push(count);
@@ -173,6 +210,44 @@ impl Tally {
             }
         }
         Ok(())
+    }
+
+    /// Counts a core type, or what is in the type of a core module.
+    fn core_type(&mut self, reader: &mut BinaryReader<'_>) -> Result<(), Error> {
+        // In front of a type that would otherwise begin as that of a module does.
+        const NOT_A_MODULE: u8 = 0;
+        const MODULE: u8 = 0x50;
+        const TYPE: u8 = 1;
+        let first = peek(reader)?;
+        if matches!(first, NOT_A_MODULE | MODULE) {
+            reader.read_u8().map_err(invalid)?;
+        }
+        if first != MODULE {
+            return self.group(reader);
+        }
+        let count = reader.read_var_u32().map_err(invalid)?;
+        self.add(&COMPONENT_TYPES, count)?;
+        for _ in 0..count {
+            if peek(reader)? == TYPE {
+                reader.read_u8().map_err(invalid)?;
+                self.group(reader)?;
+            } else {
+                reader.read::<ModuleTypeDeclaration<'_>>().map_err(invalid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a type, or the types of a group that refer to each other.
+    fn group(&mut self, reader: &mut BinaryReader<'_>) -> Result<(), Error> {
+        const GROUP: u8 = 0x4e;
+        let mut count = 1;
+        if peek(reader)? == GROUP {
+            reader.read_u8().map_err(invalid)?;
+            count = reader.read_var_u32().map_err(invalid)?;
+        }
+        self.add(&TYPES, count)?;
+        (0..count).try_for_each(|_| reader.read::<SubType>().map(drop)).map_err(invalid)
     }
 
     fn add(&mut self, cap: &Cap, count: u32) -> Result<(), Error> {
@@ -183,16 +258,12 @@ impl Tally {
     fn largest(&mut self, cap: &Cap, found: u64) -> Result<(), Error> {
         let largest = self.counted.entry(cap.what).or_default();
         *largest = found.max(*largest);
-        let Cap { what, max } = cap;
-        if found <= *max {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Unprocessable, format!("the artifact has {found} {what}, and may have {max}")))
+        cap.check(found)
     }
 
     /// Goes through every function.
     fn functions(&mut self, artifact: &[u8]) -> Result<(), Error> {
-        for part in Parser::new(0).parse_all(artifact) {
+        for part in parser().parse_all(artifact) {
             let Payload::CodeSectionEntry(body) = part.map_err(invalid)? else { continue };
             let mut locals = 0;
             for local in body.get_locals_reader().map_err(invalid)? {
@@ -215,6 +286,21 @@ impl Tally {
         }
         Ok(())
     }
+}
+
+/// What begins a core type among declarations.
+const CORE_TYPE: u8 = 0;
+
+fn peek(reader: &BinaryReader<'_>) -> Result<u8, Error> {
+    reader.clone().read_u8().map_err(invalid)
+}
+
+/// What reads a section, behind the number of what is in it.
+fn section_of(artifact: &[u8], section: Range<usize>) -> Result<(BinaryReader<'_>, u32), Error> {
+    let start = section.start;
+    let mut reader = BinaryReader::new_features(artifact.get(section).unwrap_or_default(), start, FEATURES);
+    let count = reader.read_var_u32().map_err(invalid)?;
+    Ok((reader, count))
 }
 
 /// Reads one type, or one declaration inside of a type, unless others are inside of it: then how many.
@@ -261,7 +347,7 @@ mod tests {
 
     fn tally(artifact: &[u8]) -> Result<Tally, Error> {
         let mut tally = Tally::default();
-        for part in Parser::new(0).parse_all(artifact) {
+        for part in parser().parse_all(artifact) {
             tally.count(&part.map_err(invalid)?, artifact)?;
         }
         tally.functions(artifact)?;
@@ -347,6 +433,12 @@ mod tests {
         let types = |depth: usize| component(&[(7, [vec![1], [0x41, 1, 1].repeat(depth), vec![0x41, 0]].concat())]);
         for (make, cap) in [
             (&(|n| module(&[(1, many(n, &[0x60, 0, 0]))])) as &dyn Fn(usize) -> Vec<u8>, &TYPES),
+            // A group that has them all.
+            (&|n| module(&[(1, [vec![1, 0x4e], many(n, &[0x60, 0, 0])].concat())]), &TYPES),
+            (&|n| component(&[(3, many(n, &[0x60, 0, 0]))]), &TYPES),
+            // A type of a module in a type of an instance, and in a section of its own.
+            (&|n| component(&[(7, [vec![1, 0x42, 1, 0, 0x50, 1, 1, 0x4e], many(n, &[0x60, 0, 0])].concat())]), &TYPES),
+            (&|n| component(&[(3, [vec![1, 0x50], many(n, &[1, 0x60, 0, 0])].concat())]), &COMPONENT_TYPES),
             (&|n| module(&[(2, many(n, &[0, 0, 0, 0]))]), &IMPORTS),
             (&|n| module(&[(3, many(n, &[0])), (10, many(n, &[2, 0, 0x0b]))]), &FUNCTIONS),
             (&|n| module(&[(4, many(n, &[0x70, 0, 0]))]), &TABLES),
@@ -375,6 +467,22 @@ mod tests {
             let expected = format!("the artifact has {} {}, and may have {max}", max + 1, cap.what);
             assert_eq!((error.kind, error.to_string()), (Kind::Unprocessable, expected));
         }
+    }
+
+    #[test]
+    fn imports_that_are_many_in_few_bytes_are_refused() {
+        // One module's name and so many names in it, with a type each, or one for all.
+        let name = [vec![0xa0, 0x8d, 0x06], vec![b'a'; 100_000]].concat();
+        for (kind, items) in [(vec![0, 0x7f], many(30_000, &[0, 0, 0])), (vec![0, 0x7e, 0, 0], many(30_000, &[0]))] {
+            let section = [vec![1], name.clone(), kind, items].concat();
+            let error =
+                crate::scan::entries(&module(&[(1, vec![1, 0x60, 0, 0]), (2, section)])).expect_err("refused").to_string();
+            assert!(error.contains("not valid WebAssembly") && error.contains("compact imports"), "{error}");
+        }
+        // As one of many modules does, which would be copied.
+        let section = [vec![1], name, vec![0, 0, 0]].concat();
+        let error = crate::scan::entries(&module(&[(1, vec![1, 0x60, 0, 0]), (2, section)])).expect_err("refused").to_string();
+        assert_eq!(error, "the artifact has 100000 bytes in one name of an import or export, and may have 8192");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use base::{Digest, Error, Kind};
 
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::artifact::Artifact;
@@ -33,7 +34,7 @@ impl Codes {
     }
 
     /// Loads the code of an artifact, compiling it where need be. Clones share it. A call comes with its turn to load, which is
-    /// given back before anything is compiled: others' code may be there.
+    /// given back before anything is compiled or waited for: others' code may be there.
     pub(crate) fn load(
         &self,
         engines: &Engines,
@@ -42,15 +43,16 @@ impl Codes {
     ) -> Result<Arc<Code>, Error> {
         let (digest, scan) = (artifact.digest, &artifact.scan);
         let entry = Arc::clone(self.entries().entry((digest, scan.engine)).or_default());
-        let mut shared = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        let (is_call, turn) = (turn.is_some(), turn);
+        let (mut shared, turn) = locked(&entry, turn);
         if let Some(code) = shared.upgrade() {
             return Ok(code);
         }
         let (engine, name) = (engines.get(scan.engine)?, engines.name_of_code(scan.engine, &digest)?);
-        let compiled = match self.dir.find(&name, scan.is_core) {
+        let compiled = match self.dir.find(&name, scan.is_core)? {
             Some(compiled) => compiled,
             None => {
-                let asker = if turn.is_some() { Asker::Call } else { Asker::Publisher };
+                let asker = if is_call { Asker::Call } else { Asker::Publisher };
                 drop(turn);
                 let (purpose, bytes) = (engines.purpose(scan.engine)?, artifact.bytes()?);
                 let job = Job { engine, purpose, artifact: &bytes, is_core: scan.is_core };
@@ -74,14 +76,19 @@ impl Codes {
         let name = format!("{}-{purpose}", Digest::of(signed.artifact()));
         let said = signed.purpose().to_owned();
         let mut artifact = Vec::new();
-        self.dir.put(&name, scan.is_core, |into| {
+        let verify = |into: &mut dyn io::Write| {
             artifact = signed.verified(key, into)?;
             if said == purpose {
                 return Ok(());
             }
             let text = "it was compiled by another version of Fornax, or for another processor: compile it again with this one";
             Err(Error::new(Kind::Unprocessable, text).internal(format!("{said} instead of {purpose}")))
-        })?;
+        };
+        // Each start comes here with the same.
+        match self.dir.find(&name, scan.is_core)? {
+            Some(_) => verify(&mut io::sink())?,
+            None => drop(self.dir.put(&name, scan.is_core, verify)?),
+        }
         Ok(artifact)
     }
 
@@ -114,6 +121,26 @@ impl Codes {
     }
 }
 
+/// The entry of some code, whoever has it. Who must wait for it, for as long as it takes to compile, does so without a turn.
+fn locked(
+    entry: &Mutex<Weak<Code>>,
+    turn: Option<OwnedSemaphorePermit>,
+) -> (MutexGuard<'_, Weak<Code>>, Option<OwnedSemaphorePermit>) {
+    let turns = match (entry.try_lock(), turn) {
+        (Ok(shared), turn) => return (shared, turn),
+        (Err(TryLockError::Poisoned(shared)), turn) => return (shared.into_inner(), turn),
+        (Err(TryLockError::WouldBlock), turn) => turn.map(|turn| Arc::clone(turn.semaphore())),
+    };
+    let shared = entry.lock().unwrap_or_else(PoisonError::into_inner);
+    if shared.strong_count() > 0 {
+        return (shared, None);
+    }
+    // It was refused, or is not needed any more: it is loaded here. Nobody who has a turn waits for this entry.
+    let again = turns.zip(Handle::try_current().ok());
+    let turn = again.and_then(|(turns, runtime)| runtime.block_on(turns.acquire_owned()).ok());
+    (shared, turn)
+}
+
 #[cfg(test)]
 mod tests {
     use base::Metrics;
@@ -121,6 +148,25 @@ mod tests {
     use super::*;
     use crate::engine::PoolSize;
     use crate::signed::SigningKey;
+
+    #[test]
+    fn who_waits_for_code_holds_no_turn() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let turns = Arc::new(tokio::sync::Semaphore::new(1));
+        let turn = || Arc::clone(&turns).try_acquire_owned().ok();
+        let entry = Arc::<Mutex<Weak<Code>>>::default();
+        let (shared, _) = locked(&entry, None);
+        let (ours, waiting) = (turn(), Arc::clone(&entry));
+        assert!(ours.is_some());
+        let waiting = runtime.spawn_blocking(move || locked(&waiting, ours).1.is_some());
+        // Whoever comes next gets it, while that one waits.
+        let next = runtime.block_on(Arc::clone(&turns).acquire_owned()).expect("never closed");
+        drop(shared);
+        drop(next);
+        assert!(runtime.block_on(waiting).expect("no panic"), "and has it again to load");
+        let (_shared, kept) = locked(&entry, turn());
+        assert!(kept.is_some(), "nobody has to wait");
+    }
 
     #[test]
     fn signed_code_is_kept_if_this_build_made_it() {
@@ -147,12 +193,12 @@ mod tests {
         let kept = || std::fs::read_dir(data.path().join("compiled-code")).expect("a folder").count();
         assert_eq!(kept(), 0);
         assert_eq!(adopt(&purpose).expect("kept"), artifact);
-        assert_eq!(kept(), 1);
+        assert_eq!((kept(), adopt(&purpose).expect("it is there"), kept()), (1, artifact.clone(), 1));
         // It is what a server with a pool loads.
         let engines = Engines::new(PoolSize::of(8), true);
         assert_eq!(engines.purpose(kind).expect("an engine"), purpose);
         let name = engines.name_of_code(kind, &Digest::of(&artifact)).expect("an engine");
-        let found = codes.dir.find(&name, false).expect("it is there");
+        let found = codes.dir.find(&name, false).expect("looked at").expect("it is there");
         assert!(found.load(engines.get(kind).expect("an engine")).is_ok());
     }
 }

@@ -11,7 +11,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -177,30 +177,49 @@ fn in_child(program: &Path, job: &Job<'_>, is_beside_guests: bool, into: &mut dy
         Ok(child) => child,
         Err(error) => return ("failed", Err(error)),
     };
-    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-        end(&child);
-        return ("failed", Err(Error::new(Kind::Internal, "the compiler has no streams")));
+    let conversed = attend(&mut child, Duration::from_secs(wall_s), job.artifact, into);
+    // Whatever became of that, nothing is left that it could do.
+    match (conversed, child.wait()) {
+        (Ok((heard, is_late, words)), Ok(status)) => judge(status, is_late, &words, heard, (cpu_s, wall_s)),
+        (Err(error), _) => ("failed", Err(Error::new(Kind::Internal, "the compiler cannot be attended to").caused_by(error))),
+        (_, Err(error)) => ("failed", Err(Error::new(Kind::Internal, "the compiler is lost").caused_by(error))),
+    }
+}
+
+/// Stands by a process until it has given all there is or its time is over, and ends it. Returns whether that was late, and what it said.
+fn attend(child: &mut Child, wall: Duration, artifact: &[u8], into: &mut dyn Write) -> io::Result<(Heard, bool, String)> {
+    let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(input), Some(output), Some(errors)) = streams else {
+        end(child);
+        return Err(io::Error::other("it has no streams"));
     };
     let (done, is_done) = channel::<()>();
-    let (heard, is_late) = thread::scope(|scope| {
-        let child = &child;
-        let watching = scope.spawn(move || {
-            let is_late = is_done.recv_timeout(Duration::from_secs(wall_s)) == Err(RecvTimeoutError::Timeout);
-            // Also where it has given all there is: nothing is left that it could do, and its exit code stays what it was.
+    let child = &*child;
+    thread::scope(|scope| {
+        let listen = move || words(errors);
+        let watch = move || {
+            let is_late = is_done.recv_timeout(wall) == Err(RecvTimeoutError::Timeout);
+            // Also where it has given all there is: its exit code stays what it was.
             end(child);
             is_late
-        });
-        let heard = converse(input, output, job.artifact, into);
+        };
+        // Beside the rest: one that has much to say would wait for who listens, as that one does for its code.
+        let listening = thread::Builder::new().spawn_scoped(scope, listen);
+        let watching = listening.and_then(|listening| Ok((listening, thread::Builder::new().spawn_scoped(scope, watch)?)));
+        let (listening, watching) = watching.inspect_err(|_| end(child))?;
+        let heard = converse(input, output, artifact, into);
         drop(done);
-        (heard, watching.join().unwrap_or(true))
-    });
-    let mut words = String::new();
-    // What it says is for people; half of it is better than nothing.
-    let _ = child.stderr.take().map(|stderr| stderr.take(WORDS_BYTES_MAX).read_to_string(&mut words));
-    match child.wait() {
-        Ok(status) => judge(status, is_late, &words, heard, (cpu_s, wall_s)),
-        Err(error) => ("failed", Err(Error::new(Kind::Internal, "the compiler is lost").caused_by(error))),
-    }
+        let is_late = watching.join().unwrap_or(true);
+        Ok((heard, is_late, listening.join().unwrap_or_default()))
+    })
+}
+
+/// What a process says about why it failed, to the end: it is for people, and half of it is better than nothing.
+fn words(mut errors: ChildStderr) -> String {
+    let mut words = Vec::new();
+    let _ = errors.by_ref().take(WORDS_BYTES_MAX).read_to_end(&mut words);
+    let _ = io::copy(&mut errors, &mut io::sink());
+    String::from_utf8_lossy(&words).into_owned()
 }
 
 /// Processor time and time that compiling so many bytes may take.
@@ -247,7 +266,9 @@ fn judge(
     (cpu_s, wall_s): (u64, u64),
 ) -> (&'static str, Result<(), Error>) {
     let (first, rest) = words.split_once('\n').unwrap_or((words, ""));
-    let refuse = |text: String| Err(Error::new(Kind::Unprocessable, text).internal(rest.trim().to_owned()));
+    let (first, rest) = (&*scan::line(first), rest.trim());
+    let rest = || rest.lines().map(scan::line).collect::<Vec<_>>().join("\n");
+    let refuse = |text: String| Err(Error::new(Kind::Unprocessable, text).internal(rest()));
     let memory = || {
         let text = format!("compiling the artifact takes more than {} MiB of memory. {SMALLER}", MEMORY_BYTES_MAX >> 20);
         ("memory", Err(Error::new(Kind::Unprocessable, text).internal(first.to_owned())))
@@ -266,9 +287,7 @@ fn judge(
         },
         (Some(REFUSED), _) => ("refused", refuse(first.to_owned())),
         (Some(NO_MEMORY), _) => memory(),
-        (Some(OTHER_BUILD | FAILED), _) => {
-            ("failed", Err(Error::new(Kind::Internal, first.to_owned()).internal(rest.trim().to_owned())))
-        }
+        (Some(OTHER_BUILD | FAILED), _) => ("failed", Err(Error::new(Kind::Internal, first.to_owned()).internal(rest()))),
         (_, Some(Signal::XCPU)) => {
             ("cpu", refuse(format!("compiling the artifact takes more than {cpu_s} s of processor time. {SMALLER}")))
         }
@@ -277,7 +296,7 @@ fn judge(
         (_, Some(Signal::KILL)) => memory(),
         _ => {
             let error = Error::new(Kind::Unprocessable, "the artifact cannot be compiled: the compiler broke down over it");
-            ("crashed", Err(error.internal(format!("{status}: {}", words.trim()))))
+            ("crashed", Err(error.internal(format!("{status}: {first} {}", rest()))))
         }
     }
 }
@@ -371,6 +390,21 @@ mod tests {
         });
         let state = queue.state();
         assert_eq!((state.running, state.waiting), (0, 0));
+    }
+
+    #[test]
+    fn a_compiler_with_much_to_say_is_heard_to_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("compiler");
+        let script = "#!/bin/sh\nprintf 'it is b\\377d\\033[2J\\n' >&2\nhead -c 1000000 /dev/zero >&2\ncat >/dev/null\nexit 3\n";
+        std::fs::write(&program, script).expect("written");
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("changed");
+        let engine = engine::for_compiling(engine::EngineKind::Plain, false).expect("an engine");
+        let job = Job { engine: &engine, purpose: "plain-0", artifact: &[0; 1 << 20], is_core: true };
+        let began = std::time::Instant::now();
+        let (outcome, result) = in_child(&program, &job, false, &mut io::sink());
+        assert_eq!((outcome, result.expect_err("refused").to_string().as_str()), ("refused", "it is b\u{fffd}d\\u{1b}[2J"));
+        assert!(began.elapsed() < Duration::from_secs(seconds(1 << 20).1), "{:?}", began.elapsed());
     }
 
     #[test]

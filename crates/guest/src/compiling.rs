@@ -13,8 +13,8 @@ use base::{Error, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::Engine;
 
-use crate::caps;
 use crate::engine::{self, EngineKind};
+use crate::{caps, scan};
 
 /// Memory of a compilation: twice what JavaScript's interpreter takes, with its 10 MiB one of the largest modules in use. It bounds
 /// address space, as the kernel cannot bound what of it is in memory: the program itself and what its allocator sets aside count.
@@ -37,8 +37,8 @@ pub(crate) fn compile(engine: &Engine, artifact: &[u8], is_core: bool) -> Result
     caps::check_functions(artifact)?;
     let code = if is_core { engine.precompile_module(artifact) } else { engine.precompile_component(artifact) };
     code.map_err(|error| {
-        Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", error.root_cause()))
-            .internal(format!("{error:#}"))
+        Error::new(Kind::Unprocessable, format!("the artifact does not compile: {}", scan::line(&error.root_cause().to_string())))
+            .internal(scan::line(&format!("{error:#}")))
     })
 }
 

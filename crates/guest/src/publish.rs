@@ -27,6 +27,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::hmac;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
@@ -49,6 +50,9 @@ const PURPOSE_FIT: &[u8] = b"fornax compiled code fits 1\0";
 
 /// Code that was not loaded for so long is removed: its module is gone, or its engine is another by now.
 const UNUSED_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// What a call is told when the system has no descriptor or memory left: calls end all the time.
+const RETRY_AFTER_S: u32 = 1;
 
 /// How much of a file is looked at in one step.
 const READ_BYTES: usize = 64 << 10;
@@ -96,27 +100,29 @@ impl CodeDir {
     }
 
     /// What was compiled before for `name`, if it is there and as it was written. Anything else under that name is removed.
-    pub(crate) fn find(&self, name: &str, is_core: bool) -> Option<Compiled> {
-        let path = self.files().get(name)?.path.clone();
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be told what is there, which then stays: [`Kind::Overloaded`] where that may pass.
+    pub(crate) fn find(&self, name: &str, is_core: bool) -> Result<Option<Compiled>, Error> {
+        let Some(path) = self.files().get(name).map(|stored| stored.path.clone()) else { return Ok(None) };
         match self.verified(name, &path) {
             Ok(file) => {
                 if let Some(stored) = self.files().get_mut(name) {
                     stored.is_used = true;
                 }
-                Some(Compiled { file, is_core })
+                return Ok(Some(Compiled { file, is_core }));
             }
             // Whoever removed it has not harmed anybody.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.remove(name);
-                None
-            }
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_wrong(&error) => {
                 tracing::warn!(file = %path.display(), %error, "compiled code is not as it was written: it is removed");
                 self.metrics.code_rejected.inc();
-                self.remove(name);
-                None
             }
+            Err(error) => return Err(refused("compiled code cannot be read", error)),
         }
+        self.remove(name);
+        Ok(None)
     }
 
     /// Makes the file of `name` of what `compile` writes, which is a core module's code or a component's, as wasmtime makes it. Whoever
@@ -127,7 +133,7 @@ impl CodeDir {
         is_core: bool,
         compile: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
     ) -> Result<Compiled, Error> {
-        let unwritten = |error| failed("cannot write compiled code").caused_by(error);
+        let unwritten = |error| refused("cannot write compiled code", error);
         let unfinished = Unfinished::new(&self.dir).map_err(unwritten)?;
         let mut code = Authenticated { file: &unfinished.file, context: self.context(name) };
         compile(&mut code)?;
@@ -207,7 +213,7 @@ impl CodeDir {
         }
         // Both under the key once more: how far two of them agree is told to nobody by the time it takes.
         let right = hmac::sign(&self.key, context.sign().as_ref());
-        hmac::verify(&self.key, &said, right.as_ref()).map_err(|_| io::Error::other("its authentication code is wrong"))?;
+        hmac::verify(&self.key, &said, right.as_ref()).map_err(|_| wrong("its authentication code is wrong"))?;
         // So that it is not taken for one that nobody uses; if this fails, it is compiled again one day.
         let _ = file.set_modified(SystemTime::now());
         Ok(file)
@@ -261,9 +267,10 @@ impl Compiled {
             }
         };
         code.map_err(|error| {
-            if error.is::<io::Error>() {
-                return failed("cannot map compiled code").internal(format!("{path}: {error:#}"));
-            }
+            let error = match error.downcast::<io::Error>() {
+                Ok(error) => return refused("cannot map compiled code", error),
+                Err(error) => error,
+            };
             Error::new(Kind::Unprocessable, format!("the artifact needs more than an instance may have: {}", error.root_cause()))
                 .internal(format!("{error:#}"))
         })
@@ -287,7 +294,11 @@ fn key(data: &Path) -> io::Result<[u8; KEY_BYTES]> {
         }
         Ok(_) => tracing::warn!(file = %path.display(), "the key of compiled code can be read by others: it is made anew"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(file = %path.display(), %error, "the key of compiled code cannot be read: it is made anew"),
+        Err(error) if is_wrong(&error) => {
+            tracing::warn!(file = %path.display(), %error, "the key of compiled code is none: it is made anew");
+        }
+        // It may be there, and all that is there is worth something with it.
+        Err(error) => return Err(error),
     }
     let key: [u8; KEY_BYTES] = rand::random();
     let mut unfinished = Unfinished::new(data)?;
@@ -365,7 +376,17 @@ fn program() -> Option<u64> {
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(wrong("not a file")) }
+}
+
+/// What is there is not what was written.
+fn wrong(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Whether that is so, and not that it cannot be looked at now.
+fn is_wrong(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
 /// A file that is being written under a name of its own and then renamed, so that a reader never sees half, two writers do not
@@ -416,6 +437,15 @@ impl Write for Authenticated<'_> {
     }
 }
 
+/// What the system refuses: some of it for a while only.
+fn refused(text: &'static str, error: io::Error) -> Error {
+    let passes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
+    if passes.contains(&error.raw_os_error()) {
+        return Error::new(Kind::Overloaded, text).retry_after(RETRY_AFTER_S).caused_by(error);
+    }
+    failed(text).caused_by(error)
+}
+
 fn failed(text: &'static str) -> Error {
     Error::new(Kind::Internal, text)
 }
@@ -450,7 +480,7 @@ mod tests {
 
     /// Whether a new process would load what is there.
     fn is_loaded(data: &Path, name: &str) -> bool {
-        open_dir(data).find(name, true).is_some_and(|compiled| compiled.load(&engine()).is_ok())
+        open_dir(data).find(name, true).expect("looked at").is_some_and(|compiled| compiled.load(&engine()).is_ok())
     }
 
     #[test]
@@ -571,7 +601,7 @@ mod tests {
         let path = compiled(data.path());
         let good = fs::read(&path).expect("a file");
         let dir = open_dir(data.path());
-        let mut found = dir.find(NAME, true).expect("it is there");
+        let mut found = dir.find(NAME, true).expect("looked at").expect("it is there");
         // As somebody who waits for the moment between both.
         let bad = path.with_file_name("bad");
         fs::write(&bad, b"bad").and_then(|()| fs::rename(&bad, &path)).expect("replaced");
@@ -579,7 +609,7 @@ mod tests {
         io::Seek::rewind(&mut found.file).and_then(|()| found.file.read_to_end(&mut read)).expect("read");
         assert_eq!(read, good);
         assert!(found.load(&engine()).is_ok());
-        assert!(dir.find(NAME, true).is_none(), "what lies there now is found to be wrong");
+        assert!(dir.find(NAME, true).expect("looked at").is_none(), "what lies there now is found to be wrong");
     }
 
     #[test]
@@ -602,6 +632,34 @@ mod tests {
             .and_then(|()| fs::write(data.path().join(KEY_FILE), b"short"))
             .expect("written");
         assert!(!is_loaded(data.path(), NAME), "under no key");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_now_stays() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = compiled(data.path());
+        let dir = open_dir(data.path());
+        // A name that no system opens: to whom it is refused for any other reason, it is refused in the same way.
+        let long = path.with_file_name("x".repeat(300));
+        dir.files().get_mut(NAME).expect("it is there").path = long;
+        let error = dir.find(NAME, true).expect_err("it cannot be looked at");
+        assert_eq!((error.kind, dir.metrics.code_rejected.get()), (Kind::Internal, 0));
+        dir.files().get_mut(NAME).expect("it is still there").path = path;
+        assert!(dir.find(NAME, true).expect("looked at").is_some());
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            let error = refused("no", errno.into());
+            assert_eq!((error.kind, error.retry_after_s), (Kind::Overloaded, Some(RETRY_AFTER_S)));
+        }
+        assert_eq!([Errno::MFILE, Errno::IO, Errno::LOOP].map(|errno| is_wrong(&errno.into())), [false, false, true]);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_not_made_anew() {
+        let data = tempfile::tempdir().expect("a folder");
+        assert!(key(&data.path().join("x".repeat(300))).is_err());
+        // Not there is another thing.
+        let first = key(data.path()).expect("made");
+        assert_eq!(key(data.path()).expect("read"), first);
     }
 
     #[test]
@@ -641,7 +699,7 @@ mod tests {
         };
         age();
         let dir = open_dir(data.path());
-        assert!(dir.find(NAME, true).is_some(), "a server that ran for long finds its code again");
+        assert!(dir.find(NAME, true).expect("looked at").is_some(), "a server that ran for long finds its code again");
         age();
         dir.sweep(|name| name == NAME);
         assert!(path.exists(), "it is needed");

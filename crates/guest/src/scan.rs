@@ -4,10 +4,10 @@
 use base::{Entry, Error, Kind};
 use wasmparser::{
     BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentDefinedType, ComponentExternalKind, ComponentType, Encoding,
-    ExternalKind, Parser, Payload,
+    ExternalKind, Payload,
 };
 
-use crate::caps::Tally;
+use crate::caps::{self, Tally};
 use crate::engine::EngineKind;
 use crate::entry::{ENTRIES, EntryType};
 
@@ -19,6 +19,9 @@ const LISTED_MAX: usize = 16;
 
 /// Of one name: longer than those of interfaces with their versions.
 const NAME_CHARS_MAX: usize = 100;
+
+/// Of a sentence with names in it.
+const SHOWN_BYTES: usize = 8 << 10;
 
 /// What the bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +74,12 @@ pub fn entries(artifact: &[u8]) -> Result<Vec<Entry>, Error> {
 /// Errors are [`Kind::Unprocessable`] and written for whoever publishes: what is wrong, what was looked for, what to do.
 pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, Error> {
     let (mut reader, mut tally) = (Reader::default(), Tally::default());
-    for payload in Parser::new(0).parse_all(bytes) {
+    for payload in caps::parser().parse_all(bytes) {
         let payload = payload.map_err(invalid)?;
         // Before anything is read of what is too much.
         tally.count(&payload, bytes)?;
-        reader.read(payload).map_err(invalid)?;
+        reader.read(payload)?;
     }
-    reader.imports.iter().chain(&reader.exports).chain(&reader.modules).try_for_each(|name| tally.name(name))?;
     reader.finish()
 }
 
@@ -85,6 +87,11 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, Error> {
 pub(crate) fn invalid(error: BinaryReaderError) -> Error {
     let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
     refuse(format!("the file is not valid WebAssembly: {what} (at offset {:#x})", error.offset()))
+}
+
+/// A name that is no longer than names are.
+fn owned(name: &str) -> Result<String, Error> {
+    caps::check_name(name).map(|()| name.to_owned())
 }
 
 fn refuse(text: String) -> Error {
@@ -99,14 +106,14 @@ struct Reader {
     is_async: bool,
     imports: Vec<String>,
     exports: Vec<String>,
-    /// The modules that a core module imports from.
-    modules: Vec<String>,
+    /// What a core module imports that says how old it is.
+    of_2022: Option<&'static str>,
     /// Of a core module's exports, the functions.
     functions: Vec<String>,
 }
 
 impl Reader {
-    fn read(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
+    fn read(&mut self, payload: Payload<'_>) -> Result<(), Error> {
         match payload {
             Payload::Version { encoding, .. } => {
                 self.depth += 1;
@@ -115,38 +122,40 @@ impl Reader {
             Payload::End(_) => self.depth = self.depth.saturating_sub(1),
             Payload::ComponentTypeSection(section) => {
                 for ty in section {
-                    self.is_async |= is_async_type(&ty?);
+                    self.is_async |= is_async_type(&ty.map_err(invalid)?);
                 }
             }
             Payload::ComponentCanonicalSection(section) => {
                 for function in section {
-                    self.is_async |= is_async_function(&function?);
+                    self.is_async |= is_async_function(&function.map_err(invalid)?);
                 }
             }
             Payload::ComponentImportSection(section) if self.depth == 1 => {
                 for import in section {
-                    self.imports.push(import?.name.name.to_owned());
+                    self.imports.push(owned(import.map_err(invalid)?.name.name)?);
                 }
             }
             Payload::ComponentExportSection(section) if self.depth == 1 => {
                 for export in section {
-                    let export = export?;
+                    let export = export.map_err(invalid)?;
                     if matches!(export.kind, ComponentExternalKind::Instance | ComponentExternalKind::Func) {
-                        self.exports.push(export.name.name.to_owned());
+                        self.exports.push(owned(export.name.name)?);
                     }
                 }
             }
             Payload::ImportSection(section) if self.depth == 1 && self.is_core => {
                 for import in section.into_imports() {
-                    self.modules.push(import?.module.to_owned());
+                    let module = import.map_err(invalid)?.module;
+                    caps::check_name(module)?;
+                    self.of_2022 = self.of_2022.or(OF_2022.into_iter().find(|name| *name == module));
                 }
             }
             Payload::ExportSection(section) if self.depth == 1 && self.is_core => {
                 for export in section {
-                    let export = export?;
-                    self.exports.push(export.name.to_owned());
+                    let export = export.map_err(invalid)?;
+                    self.exports.push(owned(export.name)?);
                     if export.kind == ExternalKind::Func {
-                        self.functions.push(export.name.to_owned());
+                        self.functions.push(owned(export.name)?);
                     }
                 }
             }
@@ -157,9 +166,13 @@ impl Reader {
 
     fn finish(self) -> Result<Scan, Error> {
         if let Some(name) = self.imports.iter().chain(&self.exports).find(|name| name.contains("@0.3.0-rc")) {
-            return Err(refuse(format!("the component uses `{name}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0")));
+            return Err(refuse(format!(
+                "the component uses `{}`, a release candidate of WASI 0.3. Rebuild it for 0.3.0",
+                shown(name)
+            )));
         }
-        if let Some(name) = self.modules.iter().chain(&self.functions).find(|name| OF_2022.contains(&name.as_str())) {
+        let has_function = |name: &&str| self.functions.iter().any(|function| function == name);
+        if let Some(name) = self.of_2022.or_else(|| OF_2022.into_iter().find(has_function)) {
             return Err(refuse(format!(
                 "the module uses `{name}`, how interfaces were lowered in 2022. Rebuild it as a component, such as `--target \
                  wasm32-wasip2` makes"
@@ -229,6 +242,19 @@ fn list<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
+/// A line as people may be shown it that somebody else may have had a say in: not too long, and nothing that a terminal or a log would
+/// take for anything but a letter.
+pub(crate) fn line(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text[..text.floor_char_boundary(SHOWN_BYTES)].chars() {
+        match letter {
+            '"' | '\'' | '\\' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// A name of an artifact within a sentence: it may be of any length, and have line ends or what moves a terminal's cursor.
 pub(crate) fn shown(name: &str) -> String {
     let (first, is_cut) = name.char_indices().nth(NAME_CHARS_MAX).map_or((name, false), |(end, _)| (&name[..end], true));
@@ -278,6 +304,7 @@ mod tests {
             (b"\0asm\x0d\0\x01\0", "no entry"),
             (b"\0asm\x0d\0\x01\0\xff", "not valid WebAssembly"),
             (b"", "not valid WebAssembly"),
+            (b"\0asm\x01\0\0\0\x05\x03\x01\0\0\x07\x08\x01\x04\x1b[2J\x02\0", "it exports `\\u{1b}[2J`;"),
         ] {
             let error = scan(bytes).expect_err("not a component with an entry");
             assert!(error.to_string().contains(expected), "{error}");

@@ -9,9 +9,9 @@
 //! checked, and gets a name there, and its own authentication code, only if the signature holds for every byte that was
 //! copied. From there it is loaded as any other.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base::{Error, Kind};
@@ -20,6 +20,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::digest::{Context, SHA512};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use zeroize::Zeroizing;
 
 /// How a file begins. One that is laid out in another way needs another number.
 const MAGIC: [u8; 16] = *b"fornax signed 1\0";
@@ -58,11 +59,18 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// [`Kind::Unprocessable`], a sentence with the path and what to do.
+    /// [`Kind::Unprocessable`], a sentence with the path and what to do: also where others can read it.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let (label, der) = read_pem(path)?;
+        let Pem { label, der, mode } = read_pem(path)?;
         let key = Some(der).filter(|_| label == PRIVATE);
-        key.and_then(|der| Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).ok()).map(Self).ok_or_else(|| no_key(path))
+        let key = key.and_then(|der| Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).ok()).ok_or_else(|| no_key(path))?;
+        if mode & 0o077 != 0 {
+            let path = path.display();
+            let text =
+                format!("the private key {path} can be read by others: make a new one, or `chmod 600 {path}` if nobody has");
+            return Err(unprocessable(text));
+        }
+        Ok(Self(key))
     }
 
     /// Makes a key, in a file that only this user can read, and beside it the public one, which ends in `.pub`.
@@ -72,9 +80,9 @@ impl SigningKey {
     /// [`Kind::Unprocessable`] if either file is there already, or cannot be written.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let write = |path: &Path, mode: u32, label: &str, der: &[u8]| {
-            let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der));
-            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-            file.and_then(|mut file| file.write_all(text.as_bytes()))
+            let body = Zeroizing::new(BASE64.encode(der));
+            let text = Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *body));
+            write_new(path, mode, text.as_bytes())
                 .map_err(|error| unprocessable(format!("cannot make the key {}: {error}", path.display())))
         };
         let failed = |_| Error::new(Kind::Internal, "cannot make a key");
@@ -114,7 +122,7 @@ impl TrustedKey {
     ///
     /// [`Kind::Unprocessable`], a sentence with the path and what to do.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let (label, der) = read_pem(path)?;
+        let Pem { label, der, .. } = read_pem(path)?;
         if label == PRIVATE {
             return SigningKey::read(path).map(|key| key.public());
         }
@@ -258,26 +266,45 @@ fn cut_off() -> Error {
     unprocessable("it is cut off".to_owned())
 }
 
-/// The first block of a PEM file: its label and content.
-fn read_pem(path: &Path) -> Result<(String, Vec<u8>), Error> {
+/// Writes a file that is not there yet, whole or not at all.
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    // What was signed with a key that a power cut took is signed with none.
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
+/// The first block of a PEM file.
+struct Pem {
+    label: String,
+    der: Zeroizing<Vec<u8>>,
+    /// Of the file.
+    mode: u32,
+}
+
+fn read_pem(path: &Path) -> Result<Pem, Error> {
     /// A key has some hundred.
     const BYTES_MAX: u64 = 16 << 10;
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text));
-    if let Err(error) = read {
-        let text = match error.kind() {
-            io::ErrorKind::NotFound => format!("there is no key {}. {HOW}", path.display()),
-            io::ErrorKind::InvalidData => return Err(no_key(path)),
-            _ => format!("the key {} cannot be read: {error}", path.display()),
-        };
-        return Err(unprocessable(text));
-    }
+    // With room from the start: what grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(BYTES_MAX as usize));
+    let read = File::open(path).and_then(|file| {
+        let mode = file.metadata()?.permissions().mode();
+        file.take(BYTES_MAX).read_to_string(&mut text).map(|_| mode)
+    });
+    let mode = read.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => unprocessable(format!("there is no key {}. {HOW}", path.display())),
+        io::ErrorKind::InvalidData => no_key(path),
+        _ => unprocessable(format!("the key {} cannot be read: {error}", path.display())),
+    })?;
     let block = || {
         let (_, rest) = text.split_once("-----BEGIN ")?;
         let (label, rest) = rest.split_once("-----")?;
         let (body, _) = rest.split_once("-----END ")?;
-        let body: String = body.split_whitespace().collect();
-        Some((label.to_owned(), BASE64.decode(body).ok()?))
+        let mut joined = Zeroizing::new(String::with_capacity(body.len()));
+        joined.extend(body.split_whitespace());
+        Some(Pem { label: label.to_owned(), der: Zeroizing::new(BASE64.decode(joined.as_bytes()).ok()?), mode })
     };
     block().ok_or_else(|| no_key(path))
 }
@@ -350,7 +377,6 @@ mod tests {
 
     #[test]
     fn keys_are_pem_files_of_either_half() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
         let key = SigningKey::create(&path).expect("made");
@@ -364,6 +390,11 @@ mod tests {
         fs::write(&taken, "").expect("written");
         assert!(text(SigningKey::create(&half)).contains("half.pub: File exists"));
         assert!(!half.exists(), "both or none");
+        let files = || fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(files(), 3, "nothing half-way is left");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("changed");
+        assert!(text(SigningKey::read(&path)).contains("can be read by others: make a new one"));
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("changed");
         assert!(text(SigningKey::read(&public_path(&path))).contains("is no Ed25519 key in PEM"), "the wrong half");
         assert!(text(SigningKey::read(&folder.path().join("none"))).contains("there is no key"));
         fs::write(&path, b"\xff\xfe").expect("written");

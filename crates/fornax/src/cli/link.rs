@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Seek as _};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -26,7 +26,6 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
 use super::orders::Orderer;
@@ -41,11 +40,13 @@ const RELOAD: u8 = b'r';
 const DRAIN: u8 = b'd';
 /// From a worker: requests are taken.
 const STARTED: u8 = b's';
-/// From a worker: another configuration is in service.
+/// From a worker: what the files say is in service.
 const RELOADED: u8 = b'R';
+/// From a worker: what the files say is wrong, and what was in service stays.
+const REFUSED: u8 = b'F';
 
-/// What a worker is given: the listening socket, the journal, and what there is to say.
-const GIVEN: usize = 3;
+/// What a worker is given: the listening socket, the journal, what is in service, and what there is to say.
+const GIVEN: usize = 4;
 
 /// What an order to stop is worth as an exit code: a worker that was asked to end has ended well.
 const ASKED: u8 = 0;
@@ -54,8 +55,8 @@ const ASKED: u8 = 0;
 struct Hello {
     /// The data directory, as bytes: paths need not be text.
     data: Vec<u8>,
-    /// Whether a worker before this one served.
-    is_successor: bool,
+    /// Whether the files are to be read also where a worker before has left what it served.
+    reads_files: bool,
     restarts: u64,
     modules: Vec<Row>,
 }
@@ -70,7 +71,7 @@ struct Row {
 }
 
 impl Hello {
-    fn of(data: &Path, is_successor: bool, past: &Past) -> Self {
+    fn of(data: &Path, reads_files: bool, past: &Past) -> Self {
         let row = |((tenant, module), suspicion): (&ModuleName, &Suspicion)| {
             let (quarantined, alone, left) = match suspicion {
                 Suspicion::Quarantined => (true, false, Duration::ZERO),
@@ -80,7 +81,7 @@ impl Hello {
             Row { tenant: tenant.to_string(), module: module.to_string(), quarantined, alone, left_ms }
         };
         let data = data.as_os_str().as_encoded_bytes().to_vec();
-        Self { data, is_successor, restarts: past.restarts, modules: past.modules.iter().map(row).collect() }
+        Self { data, reads_files, restarts: past.restarts, modules: past.modules.iter().map(row).collect() }
     }
 
     fn past(self) -> Past {
@@ -100,8 +101,9 @@ pub(super) struct Worker {
     child: Child,
     /// Which modules have calls in flight, also when the worker is gone.
     pub(super) journal: File,
-    says: OwnedReadHalf,
-    told: OwnedWriteHalf,
+    says: UnixStream,
+    /// The same socket. What is as short as all that is said here is written at once, or the other side has heard nothing for long.
+    told: Socket,
 }
 
 /// What a worker says.
@@ -109,31 +111,34 @@ pub(super) struct Worker {
 pub(super) enum Said {
     Started,
     Reloaded,
+    Refused,
     /// Nothing any more: it is ending.
     Nothing,
 }
 
 impl Worker {
-    /// Starts this program again with these arguments, to serve on `listener` with this data directory.
+    /// Starts this program again with these arguments, to serve on `listener` with this data directory what is `kept`; or what the
+    /// files say, if it `reads_files` and they are right.
     pub(super) fn start(
         args: &[OsString],
         listener: &TcpListener,
-        data: &Path,
-        is_successor: bool,
+        (data, kept): (&Path, &File),
+        reads_files: bool,
         past: &Past,
     ) -> io::Result<Self> {
         let journal = file_in_memory("fornax-journal")?;
         let mut hello = file_in_memory("fornax-hello")?;
-        serde_json::to_writer(&mut hello, &Hello::of(data, is_successor, past))?;
+        serde_json::to_writer(&mut hello, &Hello::of(data, reads_files, past))?;
         hello.rewind()?;
         let (socket, others) = Socket::pair()?;
-        let given = [listener.as_fd(), journal.as_fd(), hello.as_fd()];
+        let given = [listener.as_fd(), journal.as_fd(), kept.as_fd(), hello.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&given));
         sendmsg(&socket, &[IoSlice::new(&[HELLO])], &mut control, SendFlags::empty())?;
         socket.set_nonblocking(true)?;
-        let (says, told) = UnixStream::from_std(socket)?.into_split();
+        let told = socket.try_clone()?;
+        let says = UnixStream::from_std(socket)?;
         let name = std::env::args_os().next().unwrap_or_else(|| "fornax".into());
         let child = Command::new(super::this_program().ok_or(io::ErrorKind::NotFound)?)
             .arg0(name)
@@ -155,13 +160,20 @@ impl Worker {
     /// The next thing it says.
     pub(super) async fn says(&mut self) -> Said {
         loop {
-            match self.says.read_u8().await {
-                Ok(STARTED) => return Said::Started,
-                Ok(RELOADED) => return Said::Reloaded,
-                Ok(_) => {}
-                Err(_) => return Said::Nothing,
+            match self.says.read_u8().await.ok().map(Said::of) {
+                Some(Some(said)) => return said,
+                Some(None) => {}
+                None => return Said::Nothing,
             }
         }
+    }
+
+    /// What it has said so far and nobody has heard.
+    pub(super) fn has_said(&mut self) -> Vec<Said> {
+        let mut bytes = Vec::new();
+        // It ends with what would have to be waited for, or with the end.
+        let _ = self.told.read_to_end(&mut bytes);
+        bytes.into_iter().filter_map(Said::of).collect()
     }
 
     pub(super) fn go(&self) {
@@ -178,7 +190,18 @@ impl Worker {
 
     /// A worker that hears nothing is ending, which is noticed by itself.
     fn tell(&self, what: u8) {
-        let _ = self.told.try_write(&[what]);
+        let _ = (&self.told).write_all(&[what]);
+    }
+}
+
+impl Said {
+    fn of(byte: u8) -> Option<Self> {
+        match byte {
+            STARTED => Some(Self::Started),
+            RELOADED => Some(Self::Reloaded),
+            REFUSED => Some(Self::Refused),
+            _ => None,
+        }
     }
 }
 
@@ -196,13 +219,15 @@ pub(super) struct Inherited {
     pub(super) journal: File,
     pub(super) past: Past,
     pub(super) data: PathBuf,
-    pub(super) is_successor: bool,
+    /// What is in service.
+    pub(super) kept: File,
+    pub(super) reads_files: bool,
     socket: Socket,
 }
 
 /// A supervisor, as its worker has it.
 pub(super) struct Supervisor {
-    told: OwnedWriteHalf,
+    told: Socket,
     go: Arc<Notify>,
 }
 
@@ -213,14 +238,14 @@ impl Supervisor {
         self.go.notified().await;
     }
 
-    /// Another configuration is in service.
-    pub(super) fn reloaded(&self) {
-        self.tell(RELOADED);
+    /// The files were read: whether what they say is in service.
+    pub(super) fn reloaded(&self, is_in_service: bool) {
+        self.tell(if is_in_service { RELOADED } else { REFUSED });
     }
 
     /// A supervisor that hears nothing is gone, which ends this process.
     fn tell(&self, what: u8) {
-        let _ = self.told.try_write(&[what]);
+        let _ = (&self.told).write_all(&[what]);
     }
 }
 
@@ -238,25 +263,26 @@ pub(super) fn inherit() -> Result<Inherited, Error> {
             RecvAncillaryMessage::ScmRights(given) => <[OwnedFd; GIVEN]>::try_from(given.collect::<Vec<_>>()).ok(),
             _ => None,
         });
-        let [listener, journal, hello] = given.filter(|_| byte == [HELLO]).ok_or(io::ErrorKind::InvalidData)?;
-        for given in [&listener, &journal] {
+        let [listener, journal, kept, hello] = given.filter(|_| byte == [HELLO]).ok_or(io::ErrorKind::InvalidData)?;
+        for given in [&listener, &journal, &kept] {
             // Programs this one may start have no business with them.
             fcntl_setfd(given, FdFlags::CLOEXEC)?;
         }
         let mut hello: Hello = serde_json::from_reader(File::from(hello))?;
         let data = PathBuf::from(OsString::from_vec(std::mem::take(&mut hello.data)));
-        let is_successor = hello.is_successor;
-        Ok(Inherited { listener: listener.into(), journal: journal.into(), past: hello.past(), data, is_successor, socket })
+        let (reads_files, kept) = (hello.reads_files, kept.into());
+        Ok(Inherited { listener: listener.into(), journal: journal.into(), past: hello.past(), data, kept, reads_files, socket })
     })();
     inherited.map_err(|error: io::Error| failed().caused_by(error))
 }
 
 impl Inherited {
     /// From now on the supervisor is heard.
-    pub(super) fn listen(self, orderer: Orderer) -> Result<(TcpListener, Supervisor), Error> {
+    pub(super) fn listen(&self, orderer: Orderer) -> Result<Supervisor, Error> {
         let failed = |error: io::Error| Error::new(Kind::Internal, "the supervisor cannot be heard").caused_by(error);
         self.socket.set_nonblocking(true).map_err(failed)?;
-        let (mut says, told) = UnixStream::from_std(self.socket).map_err(failed)?.into_split();
+        let (says, told) = (self.socket.try_clone().map_err(failed)?, self.socket.try_clone().map_err(failed)?);
+        let mut says = UnixStream::from_std(says).map_err(failed)?;
         let go = Arc::<Notify>::default();
         let heard = Arc::clone(&go);
         tokio::spawn(async move {
@@ -271,19 +297,19 @@ impl Inherited {
                 }
             }
         });
-        Ok((self.listener, Supervisor { told, go }))
+        Ok(Supervisor { told, go })
     }
 }
 
 /// A file that nobody else sees and no disk has.
 #[cfg(target_os = "linux")]
-fn file_in_memory(name: &str) -> io::Result<File> {
+pub(super) fn file_in_memory(name: &str) -> io::Result<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
     Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC)?))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn file_in_memory(_: &str) -> io::Result<File> {
+pub(super) fn file_in_memory(_: &str) -> io::Result<File> {
     tempfile::tempfile()
 }
 

@@ -137,11 +137,24 @@ fn this_program() -> Option<PathBuf> {
 
 /// `error: …` and, where the log would say more, why.
 fn print_error(error: &Error) {
-    say(&format!("error: {error}"));
+    say(&shown(&format!("error: {error}")));
     let detail = error.detail();
     if !detail.is_empty() && tracing::enabled!(tracing::Level::INFO) {
-        say(&format!("  because: {detail}"));
+        say(&shown(&format!("  because: {detail}")));
     }
+}
+
+/// Lines as a terminal may be shown them, whoever had a say in them.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        if letter.is_control() && !matches!(letter, '\n' | '\t') {
+            shown.extend(letter.escape_debug());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// Words for people. A closed stderr is no reason to stop.

@@ -1,5 +1,6 @@
 //! `fornax run`: serve in the foreground until a signal, or run a program once.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use crate::config::{
     self, Config, ConfigError, SingleOptions, TlsFiles, parse_dir_flag, parse_entry_flag, parse_env_flag, parse_listen_flag,
     parse_memory_flag, parse_reuse_flag,
 };
+use crate::control::Digests;
 use crate::{ExecuteLimits, PoolSize, Server};
 
 /// What a shell reports for a program that aborted: what a trap is.
@@ -106,10 +108,26 @@ pub(super) struct Worker {
     pub(super) listener: TcpListener,
     pub(super) journal: Arc<Journal>,
     pub(super) supervisor: Supervisor,
-    /// The data directory.
-    pub(super) data: PathBuf,
-    /// What the worker before had in service.
-    pub(super) kept: Option<Kept>,
+    /// What is in service: what the worker before left, and what this one leaves.
+    pub(super) kept: File,
+    /// Whether to serve what the files say, if they are right, and not what was left.
+    pub(super) reads_files: bool,
+}
+
+/// What the one process of two that serves has to do with the other.
+struct Supervised {
+    supervisor: Supervisor,
+    kept: File,
+}
+
+/// What a process has begun to serve.
+struct Begun {
+    server: Server,
+    /// Of the file that describes an app.
+    text: Option<String>,
+    watch: Option<Watch>,
+    /// Whether that is what the files say now.
+    is_of_files: bool,
 }
 
 impl Flags {
@@ -173,26 +191,21 @@ pub(super) async fn serve(
     worker: Option<Worker>,
 ) -> Result<ExitCode, Error> {
     logging.hold();
-    let kept = worker.as_ref().and_then(|worker| worker.kept.as_ref());
-    let (config, text) = match kept {
-        Some(kept) => (given.config_of(kept.text.as_deref(), Some(kept.sources()))?, kept.text.clone()),
-        None => given.config()?,
-    };
-    let mut watch = given.flags.watch.then(|| Watch::start(&watched_files(given.file, &config))).transpose()?;
-    let mut builder = compile::trusting(builder(config)?, given.flags.trust.as_deref())?.pool(Machine::read().pool());
-    let mut supervised = None;
-    if let Some(Worker { listener, journal, supervisor, data, kept }) = worker {
-        builder = builder.listeners([listener])?.journal(Some(journal)).kept(kept.unwrap_or_default().digests());
-        supervised = Some((supervisor, data));
-    }
-    let server = tokio::select! {
-        server = builder.build() => server?,
+    let Begun { server, text, mut watch, is_of_files } = tokio::select! {
+        begun = begin(given, worker.as_ref()) => begun?,
         code = orders.give_up() => return Ok(ExitCode::from(code)),
     };
-    match &supervised {
-        Some((supervisor, data)) => {
-            Kept::of(&server, text).await.write(data);
+    let mut supervised = None;
+    match worker {
+        Some(Worker { supervisor, kept, listener, reads_files, .. }) => {
+            // The server has its own, and closes it when nobody new is let in.
+            drop(listener);
+            Kept::of(&server, text).await.write(&kept);
             supervisor.started().await;
+            if reads_files {
+                supervisor.reloaded(is_of_files);
+            }
+            supervised = Some(Supervised { supervisor, kept });
         }
         None => server.addresses().iter().for_each(|address| announce(server.scheme(), *address)),
     }
@@ -214,6 +227,41 @@ pub(super) async fn serve(
         tracing::warn!(in_flight = server.in_flight(), "stopped at the end of the grace period");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has a server ready: with what the worker before left, or with what the files say.
+async fn begin(given: Given<'_>, worker: Option<&Worker>) -> Result<Begun, Error> {
+    let kept = worker.and_then(|worker| Kept::read(&worker.kept));
+    if kept.is_none() || worker.is_some_and(|worker| worker.reads_files) {
+        let begun = async {
+            let (config, text) = given.config()?;
+            build(given, config, text, worker, Digests::default()).await
+        };
+        match (begun.await, &kept) {
+            (Err(error), Some(_)) => not_reloaded(&error),
+            (begun, _) => return begun.map(|begun| Begun { is_of_files: true, ..begun }),
+        }
+    }
+    let kept = kept.unwrap_or_default();
+    let config = given.config_of(kept.text.as_deref(), Some(kept.sources()))?;
+    build(given, config, kept.text.clone(), worker, kept.digests()).await
+}
+
+async fn build(
+    given: Given<'_>,
+    config: Config,
+    text: Option<String>,
+    worker: Option<&Worker>,
+    digests: Digests,
+) -> Result<Begun, Error> {
+    let watch = given.flags.watch.then(|| Watch::start(&watched_files(given.file, &config))).transpose()?;
+    let mut builder = compile::trusting(builder(config)?, given.flags.trust.as_deref())?.pool(Machine::read().pool());
+    if let Some(worker) = worker {
+        let failed = |error: std::io::Error| Error::new(Kind::Internal, "the socket cannot be shared").caused_by(error);
+        let listener = worker.listener.try_clone().map_err(failed)?;
+        builder = builder.listeners([listener])?.journal(Some(Arc::clone(&worker.journal))).kept(digests);
+    }
+    Ok(Begun { server: builder.build().await?, text, watch, is_of_files: false })
 }
 
 /// The first line: where requests are taken from now on.
@@ -265,7 +313,7 @@ async fn asked_to_reload(orders: &Orders, watch: &mut Option<Watch>) {
     }
 }
 
-async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>, supervised: Option<&(Supervisor, PathBuf)>) {
+async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>, supervised: Option<&Supervised>) {
     let result = async {
         if let Some(watch) = watch {
             watch.refollow()?;
@@ -275,19 +323,27 @@ async fn reload(server: &Server, given: Given<'_>, watch: &mut Option<Watch>, su
             watch.follow(&watched_files(given.file, &config))?;
         }
         server.reload(&config).await?;
-        if let Some((supervisor, data)) = supervised {
-            Kept::of(server, text).await.write(data);
-            supervisor.reloaded();
-        }
-        Ok(())
+        Ok(text)
     };
-    match result.await {
-        Ok(()) => tracing::info!("reloaded"),
-        Err(error) => {
-            print_error(&error);
-            tracing::warn!("not reloaded; what was in service stays");
+    let result = result.await;
+    let is_in_service = result.is_ok();
+    match result {
+        Ok(text) => {
+            if let Some(Supervised { kept, .. }) = supervised {
+                Kept::of(server, text).await.write(kept);
+            }
+            tracing::info!("reloaded");
         }
+        Err(error) => not_reloaded(&error),
     }
+    if let Some(Supervised { supervisor, .. }) = supervised {
+        supervisor.reloaded(is_in_service);
+    }
+}
+
+fn not_reloaded(error: &Error) {
+    print_error(error);
+    tracing::warn!("not reloaded; what was in service stays");
 }
 
 impl Given<'_> {

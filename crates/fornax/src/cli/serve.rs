@@ -9,7 +9,7 @@ use base::{Error, Kind};
 use clap::Args;
 use tokio::signal::unix::SignalKind;
 
-use super::kept::Kept;
+use super::link::Inherited;
 use super::logging::Logging;
 use super::orders::{Orders, on_signal};
 use super::run::{self, Flags, Given, Worker};
@@ -54,14 +54,13 @@ pub(super) fn work(args: ServeArgs, global: &Global, logging: &Logging) -> Resul
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             on_signal(kind, || {})?;
         }
-        let data = inherited.data.clone();
-        let kept = inherited.is_successor.then(|| Kept::read(&data)).flatten();
         let journal = Journal::new(inherited.journal.try_clone().map_err(cannot_write)?, &inherited.past);
         let (orderer, orders) = Orders::from_orderer(false);
-        let (listener, supervisor) = inherited.listen(orderer)?;
+        let supervisor = inherited.listen(orderer)?;
         let swept = Arc::clone(&journal);
         tokio::spawn(async move { swept.sweep().await });
-        let worker = Worker { listener, journal, supervisor, data, kept };
+        let Inherited { listener, kept, reads_files, .. } = inherited;
+        let worker = Worker { listener, journal, supervisor, kept, reads_files };
         run::serve(args.given(&global), logging, orders, Some(worker)).await
     })
 }

@@ -9,6 +9,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use base::{Error, Kind};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::link::{Said, Worker};
+use super::link::{Said, Worker, file_in_memory};
 use super::logging::Logging;
 use super::orders::{ENDED_BY_SIGNAL, Orders};
 use super::run::{Given, announce};
@@ -42,6 +43,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Deaths of workers before the first one serves: whoever started this shall know that it does not.
 const FIRST_DEATHS_MAX: u32 = 5;
+
+/// Workers that die while they read the files, until the next one is not told to: what they say may be what kills them.
+const LOST_RELOADS_MAX: u32 = 2;
 
 /// Modules that are named in one line of the log.
 const NAMED_MAX: usize = 16;
@@ -88,8 +92,20 @@ pub(super) struct Supervision {
     restarts: u64,
     first_deaths: u32,
     has_served: bool,
-    /// Asked for while there was no worker to tell.
+    /// What is in service, as workers leave it to each other.
+    kept: File,
+    /// Asked for, and no worker was told.
     owes_reload: bool,
+    /// Workers in a row that died while they read the files.
+    lost_reloads: u32,
+}
+
+/// What is known of a worker.
+#[derive(Default)]
+struct Attended {
+    served_since: Option<Instant>,
+    /// It was told to read the files, and has not said what came of it.
+    is_reloading: bool,
 }
 
 /// How it ended for a worker.
@@ -103,7 +119,7 @@ struct Death {
     pid: u32,
     how: String,
     in_flight: Vec<ModuleName>,
-    quarantined: Option<ModuleName>,
+    quarantined: Vec<ModuleName>,
     pause: Duration,
 }
 
@@ -135,7 +151,9 @@ impl Supervision {
             restarts: 0,
             first_deaths: 0,
             has_served: false,
+            kept: file_in_memory("fornax-in-service").map_err(failed)?,
             owes_reload: false,
+            lost_reloads: 0,
         })
     }
 
@@ -143,9 +161,11 @@ impl Supervision {
     pub(super) async fn run(mut self, logging: &Logging) -> Result<ExitCode, Error> {
         let mut death = None;
         loop {
-            let worker = match self.start() {
+            let reads_files = std::mem::take(&mut self.owes_reload);
+            let worker = match self.start(reads_files) {
                 Ok(worker) => worker,
                 Err(error) if self.has_served => {
+                    self.owes_reload |= reads_files;
                     tracing::error!("{error}: {}", error.detail());
                     let pause = self.pace.pause(None, true).max(PAUSE_FIRST);
                     match self.wait(pause).await {
@@ -158,7 +178,7 @@ impl Supervision {
             if let Some(death) = death.take() {
                 log(&death, &worker);
             }
-            match self.attend(worker, logging).await? {
+            match self.attend(worker, reads_files, logging).await? {
                 End::Verdict(code) => return Ok(code),
                 End::Died(died) => {
                     if let Some(code) = self.wait(died.pause).await {
@@ -170,33 +190,38 @@ impl Supervision {
         }
     }
 
-    fn start(&mut self) -> Result<Worker, Error> {
+    fn start(&mut self, reads_files: bool) -> Result<Worker, Error> {
         let failed = || Error::new(Kind::Internal, "the worker cannot be started");
         let listener = self.listener.as_ref().ok_or_else(failed)?;
         let past = self.suspects.past(self.restarts, Instant::now());
-        Worker::start(&self.args, listener, &self.data, self.has_served, &past).map_err(|error| failed().caused_by(error))
+        Worker::start(&self.args, listener, (&self.data, &self.kept), reads_files, &past)
+            .map_err(|error| failed().caused_by(error))
     }
 
     /// Stands by a worker until it has ended.
-    async fn attend(&mut self, mut worker: Worker, logging: &Logging) -> Result<End, Error> {
+    async fn attend(&mut self, mut worker: Worker, reads_files: bool, logging: &Logging) -> Result<End, Error> {
         let failed = |error: std::io::Error| Error::new(Kind::Internal, "cannot wait for the worker").caused_by(error);
-        let mut served_since: Option<Instant> = None;
+        let mut attended = Attended { served_since: None, is_reloading: reads_files };
         let mut is_listening_to_it = true;
         loop {
             if let Some(status) = worker.ended().map_err(failed)? {
-                return self.ended(&worker, status, served_since.map(|since| since.elapsed()));
+                // What it said before that still counts.
+                for said in worker.has_said() {
+                    self.heard(said, &worker, &mut attended, logging);
+                }
+                return self.ended(&worker, status, &attended);
+            }
+            if self.owes_reload && attended.served_since.is_some() && !attended.is_reloading {
+                (self.owes_reload, attended.is_reloading) = (false, true);
+                worker.reload();
             }
             tokio::select! {
                 _ = self.children.recv() => {}
                 said = worker.says(), if is_listening_to_it => match said {
-                    Said::Started => {
-                        served_since = Some(Instant::now());
-                        self.started(&worker, logging);
-                    }
-                    Said::Reloaded => self.suspects.forgive(),
                     Said::Nothing => is_listening_to_it = false,
+                    said => self.heard(said, &worker, &mut attended, logging),
                 },
-                () = self.orders.reload() => worker.reload(),
+                () = self.orders.reload() => self.reload(),
                 code = self.orders.stop() => {
                     if !self.has_served || self.listener.take().is_none() {
                         return Ok(End::Verdict(ExitCode::from(code)));
@@ -207,19 +232,33 @@ impl Supervision {
         }
     }
 
-    fn started(&mut self, worker: &Worker, logging: &Logging) {
-        if !std::mem::replace(&mut self.has_served, true) {
-            announce(self.scheme, self.address);
-            logging.release();
-        }
-        worker.go();
-        if std::mem::take(&mut self.owes_reload) {
-            worker.reload();
+    fn reload(&mut self) {
+        (self.owes_reload, self.lost_reloads) = (true, 0);
+    }
+
+    fn heard(&mut self, said: Said, worker: &Worker, attended: &mut Attended, logging: &Logging) {
+        match said {
+            Said::Started => {
+                attended.served_since = Some(Instant::now());
+                if !std::mem::replace(&mut self.has_served, true) {
+                    announce(self.scheme, self.address);
+                    logging.release();
+                }
+                worker.go();
+            }
+            Said::Reloaded | Said::Refused => {
+                (attended.is_reloading, self.lost_reloads) = (false, 0);
+                if said == Said::Reloaded {
+                    self.suspects.forgive();
+                }
+            }
+            Said::Nothing => {}
         }
     }
 
-    fn ended(&mut self, worker: &Worker, status: ExitStatus, served: Option<Duration>) -> Result<End, Error> {
+    fn ended(&mut self, worker: &Worker, status: ExitStatus, attended: &Attended) -> Result<End, Error> {
         let how = words(status);
+        let served = attended.served_since.map(|since| since.elapsed());
         if self.listener.is_none() {
             if !status.success() {
                 tracing::error!("the worker {} {how} before it had ended in order", worker.pid());
@@ -237,6 +276,14 @@ impl Supervision {
             }
         }
         self.restarts += 1;
+        if attended.is_reloading {
+            self.lost_reloads += 1;
+            if self.lost_reloads < LOST_RELOADS_MAX {
+                self.owes_reload = true;
+            } else {
+                tracing::error!("not reloaded: {LOST_RELOADS_MAX} workers did not survive it; what was in service stays");
+            }
+        }
         let in_flight = journal::in_flight(&worker.journal).unwrap_or_else(|error| {
             tracing::error!(%error, "which modules had calls in flight cannot be read");
             Vec::new()
@@ -249,26 +296,27 @@ impl Supervision {
     /// Waits before the next worker is started. Returns an exit code where there shall be none.
     async fn wait(&mut self, pause: Duration) -> Option<ExitCode> {
         tokio::select! {
-            () = tokio::time::sleep(pause) => None,
+            biased;
+            code = self.orders.stop() => Some(if self.has_served { ExitCode::SUCCESS } else { ExitCode::from(code) }),
             // What was wrong may be right now.
             () = self.orders.reload() => {
-                self.owes_reload = true;
+                self.reload();
                 None
             }
-            code = self.orders.stop() => Some(if self.has_served { ExitCode::SUCCESS } else { ExitCode::from(code) }),
+            () = tokio::time::sleep(pause) => None,
         }
     }
 }
 
-/// The one line about a worker that was replaced, and one about a module that is not called any more.
+/// The one line about a worker that was replaced, and one about each module that is not called any more.
 fn log(death: &Death, successor: &Worker) {
     let Death { pid, how, in_flight, quarantined, .. } = death;
     let in_flight = named(in_flight);
     tracing::error!("the worker {pid} {how}, with {in_flight} in flight; {} takes its place", successor.pid());
-    if let Some(module) = quarantined {
+    for module in quarantined {
         let module = named(std::slice::from_ref(module));
         tracing::error!(
-            "{module} is quarantined: three workers did not survive its calls within a minute. A reload has it called again"
+            "{module} is quarantined: three workers or more did not survive its calls within a minute. A reload has it called again"
         );
     }
 }

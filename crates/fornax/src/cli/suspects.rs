@@ -1,8 +1,11 @@
 //! Which module a worker died of, as far as that can be told from who was in flight.
 //!
 //! Being in flight at a death is a strike, and proves nothing: a worker serves many. A module that kills again and again is in flight
-//! at every death, so after two strikes the calls of such modules run one at a time ([`base::journal`]): at the third death at most
+//! at every death, so after two strikes such modules run one at a time ([`base::journal`]): at the third death at most
 //! one of them was in flight, and if one module did it all, it is that one. Whoever was beside it was not there at all three.
+//!
+//! Nobody can be asked first before an instance works that serves several calls, so two of them can be in flight whenever a worker dies,
+//! and neither is the one. No more than a few deaths are worth finding out: then whoever was there at so many of them is not called.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,6 +14,9 @@ use base::journal::{ModuleName, Past, Suspicion};
 
 /// Deaths at which a module was in flight, until it is not called any more.
 const STRIKES: usize = 3;
+
+/// The same, whoever else was there.
+const STRIKES_OF_SEVERAL: usize = 5;
 
 /// Within this time; after it a strike is forgotten.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -23,20 +29,22 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// A worker died with these modules in flight. Returns the one that is quarantined for it.
-    pub(super) fn died(&mut self, in_flight: &[ModuleName], now: Instant) -> Option<ModuleName> {
+    /// A worker died with these modules in flight. Returns those that are quarantined for it.
+    pub(super) fn died(&mut self, in_flight: &[ModuleName], now: Instant) -> Vec<ModuleName> {
         self.forget(now);
-        let has_run_alone = |name: &&ModuleName| self.strikes.get(*name).is_some_and(|strikes| strikes.len() >= STRIKES - 1);
-        let mut alone = in_flight.iter().filter(has_run_alone);
-        let culprit = alone.next().filter(|_| alone.next().is_none()).cloned();
+        let strikes = |name: &ModuleName| self.strikes.get(name).map_or(0, Vec::len);
+        let has_run_alone: Vec<_> = in_flight.iter().filter(|name| strikes(name) >= STRIKES - 1).collect();
+        let is_one = has_run_alone.len() == 1;
+        let found = has_run_alone.into_iter().filter(|name| is_one || strikes(name) >= STRIKES_OF_SEVERAL - 1);
+        let found: Vec<_> = found.cloned().collect();
         for name in in_flight {
             self.strikes.entry(name.clone()).or_default().push(now);
         }
-        if let Some(culprit) = &culprit {
-            self.strikes.remove(culprit);
-            self.quarantined.insert(culprit.clone());
+        for name in &found {
+            self.strikes.remove(name);
+            self.quarantined.insert(name.clone());
         }
-        culprit
+        found
     }
 
     /// What the next worker is to know.
@@ -79,10 +87,10 @@ mod tests {
     fn quarantined(deaths: &[(u64, &[&str])]) -> Vec<(u64, String)> {
         let (mut suspects, began) = (Suspects::default(), Instant::now());
         let died = |(at, in_flight): &(u64, &[&str])| {
-            let culprit = suspects.died(&names(in_flight), began + Duration::from_secs(*at));
-            culprit.map(|(_, module)| (*at, module.to_string()))
+            let found = suspects.died(&names(in_flight), began + Duration::from_secs(*at));
+            found.into_iter().map(|(_, module)| (*at, module.to_string())).collect::<Vec<_>>()
         };
-        deaths.iter().filter_map(died).collect()
+        deaths.iter().flat_map(died).collect()
     }
 
     #[test]
@@ -106,12 +114,27 @@ mod tests {
     }
 
     #[test]
+    fn those_that_cannot_be_told_apart_are_not_called_after_five_deaths() {
+        let both: &[&str] = &["bad", "beside"];
+        let deaths: Vec<_> = (0..7).map(|at| (at, both)).collect();
+        assert_eq!(quarantined(&deaths[..4]), []);
+        assert_eq!(quarantined(&deaths[..6]), [(4, "bad".to_owned()), (4, "beside".to_owned())]);
+        // Three that take turns at that, and one that was there at times.
+        let pairs: [&[&str]; 3] = [&["a", "b", "good"], &["b", "c"], &["c", "a"]];
+        let deaths: Vec<_> = (0..9).map(|at| (at, pairs[at as usize % 3])).collect();
+        assert_eq!(quarantined(&deaths), [(6, "a".to_owned()), (6, "b".to_owned()), (7, "c".to_owned())]);
+        // Not within a minute.
+        let deaths: Vec<_> = (0..9).map(|at| (at * 15, both)).collect();
+        assert_eq!(quarantined(&deaths), []);
+    }
+
+    #[test]
     fn the_next_worker_knows_and_a_reload_forgives() {
         let (mut suspects, began) = (Suspects::default(), Instant::now());
         let at = |seconds| began + Duration::from_secs(seconds);
-        assert_eq!(suspects.died(&names(&["bad", "once"]), at(0)), None);
-        assert_eq!(suspects.died(&names(&["bad", "twice"]), at(10)), None);
-        assert_eq!(suspects.died(&names(&["bad", "twice"]), at(20)), Some(name("bad")));
+        assert_eq!(suspects.died(&names(&["bad", "once"]), at(0)), []);
+        assert_eq!(suspects.died(&names(&["bad", "twice"]), at(10)), []);
+        assert_eq!(suspects.died(&names(&["bad", "twice"]), at(20)), [name("bad")]);
         let suspect = |alone, left| Suspicion::Suspect { alone, left: Duration::from_secs(left) };
         let expected =
             [(name("bad"), Suspicion::Quarantined), (name("once"), suspect(false, 30)), (name("twice"), suspect(true, 50))];
