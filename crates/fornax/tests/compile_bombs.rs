@@ -130,8 +130,8 @@ fn bombs_are_refused_and_the_server_does_not_notice() {
         wait_until("it is over", SOON, || fornax.log()[seen..].iter().any(|line| line.contains("not reloaded")));
         assert_eq!(fornax.log()[seen..].iter().filter(|line| line.contains("module `bomb`")).count(), 1, "{name} is said once");
         refused += 1;
-        let more = own().saturating_sub(before);
-        assert!(more < OWN_BYTES_MORE_MAX, "{name}: {more} bytes more than before");
+        // The artifact itself was in memory, and its pages go back a moment later.
+        wait_until(&format!("{name}: memory is as before"), SOON, || own().saturating_sub(before) < OWN_BYTES_MORE_MAX);
     }
     assert_eq!(refused, all.len());
     answers(&mut client);
