@@ -175,7 +175,7 @@ impl Error {
         let (kind, blame) = (self.kind.name(), self.blame.name());
         let detail = match self.detail() {
             detail if detail.is_empty() => detail,
-            detail => format!(": {}", one_entry(&detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)])),
+            detail => format!(": {}", one_entry(&detail)),
         };
         match self.blame {
             Blame::Client => tracing::info!(target: "fornax::client", %request, tenant, module, kind, blame, "{self}{detail}"),
@@ -205,10 +205,14 @@ impl Error {
 const DETAIL_BYTES_MAX: usize = 8 << 10;
 
 /// A text of several lines as one entry of the log: names in it may be a guest's, so no line of it looks like an entry of its own,
-/// and nothing drives a terminal.
+/// nothing drives a terminal, and it is not longer than entries are.
 pub(crate) fn one_entry(text: &str) -> String {
-    let mut entry = String::with_capacity(text.len());
+    let mut entry = String::with_capacity(text.len().min(DETAIL_BYTES_MAX));
     for c in text.chars() {
+        if entry.len() >= DETAIL_BYTES_MAX {
+            entry.push_str(" [cut]");
+            break;
+        }
         match c {
             '\n' => entry.push_str("\n    "),
             c if c.is_control() && c != '\t' => entry.extend(c.escape_default()),
@@ -246,6 +250,8 @@ mod tests {
     #[test]
     fn a_guests_names_cannot_look_like_entries() {
         assert_eq!(one_entry("trap\n0: a\n2027 WARN\x1b[31m\r"), "trap\n    0: a\n    2027 WARN\\u{1b}[31m\\r");
+        let long = one_entry(&"\x1b".repeat(1 << 20));
+        assert!(long.len() < DETAIL_BYTES_MAX + 16 && long.ends_with(" [cut]"), "{} bytes", long.len());
     }
 
     #[test]

@@ -173,8 +173,9 @@ impl Cache {
         self.look(ask).unwrap_or_else(|_| self.fill_or_wait(ask))
     }
 
-    /// What is known, or the key under which nothing is, and whether others shall wait for what will be.
-    fn look(&self, ask: &Ask<'_>) -> Result<Found, (Vec<u8>, bool)> {
+    /// What is known; or where nothing is, which is at the request's own key unless there is another, and whether others shall wait for
+    /// what will be.
+    fn look(&self, ask: &Ask<'_>) -> Result<Found, (Option<Vec<u8>>, bool)> {
         let now = Instant::now();
         let mut variant = None;
         let mut known = self.store.get(&ask.key, ask.module, now);
@@ -186,17 +187,19 @@ impl Cache {
             Some(Known::Answer(stored)) if stored.will_do(ask.wish, now) => Ok(Found::Answer(stored.response(ask, now))),
             Some(Known::Stream) => Ok(Found::Pass),
             _ if ask.method == Method::HEAD => Ok(Found::Pass),
-            known => Err((variant.unwrap_or_else(|| ask.key.clone()), !matches!(known, Some(Known::Pass)))),
+            known => Err((variant, !matches!(known, Some(Known::Pass)))),
         }
     }
 
     fn fill_or_wait(self: &Arc<Self>, ask: &Ask<'_>) -> Found {
         let mut fills = self.fills();
         // Once more, since the answer may have come in between; no fill ends while the lock is held.
-        let (key, awaited) = match self.look(ask) {
+        let (variant, awaited) = match self.look(ask) {
             Ok(found) => return found,
-            Err((key, awaited)) => (Address::from(key), awaited),
+            Err(nothing) => nothing,
         };
+        let address = Address::from(ask.key.as_slice());
+        let key = variant.map_or_else(|| Arc::clone(&address), Address::from);
         // One that is not open any more brings an answer from before a change.
         if let Some((_, fill)) = fills.awaited.get(&key).filter(|(number, _)| awaited && fills.open.contains_key(number)) {
             return Found::Wait(fill.clone());
@@ -207,7 +210,6 @@ impl Cache {
         if awaited {
             fills.awaited.insert(Arc::clone(&key), (number, waiting));
         }
-        let address = Address::from(ask.key.as_slice());
         fills.open.insert(number, Arc::clone(&address));
         Found::Fill(Fill {
             number,
