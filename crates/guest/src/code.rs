@@ -43,7 +43,7 @@ impl Codes {
     ) -> Result<Arc<Code>, Error> {
         let (digest, scan) = (artifact.digest, &artifact.scan);
         let entry = Arc::clone(self.entries().entry((digest, scan.engine)).or_default());
-        let (is_call, turn) = (turn.is_some(), turn);
+        let is_call = turn.is_some();
         let (mut shared, turn) = locked(&entry, turn);
         if let Some(code) = shared.upgrade() {
             return Ok(code);

@@ -141,7 +141,7 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new(future: GuestFuture, active: Arc<Active>) -> Self {
-        if active.equipment.habit.is_crowded() {
+        if active.equipment.habit.is_crowded(active.core.runners.count()) {
             return Self { place: Place::Refused, kept: None, active, deadline: DeadlineTimer::default() };
         }
         let mut guest = Self::here(future, active);

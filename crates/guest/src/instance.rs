@@ -60,7 +60,10 @@ const HABIT_MS: u64 = 100;
 /// Guests of a module that compute and wait for a turn of a core; the next call is refused. All calls of a tenant at once, each with a share of
 /// the cores, would all be answered too late. With so many, one that computes for 50 ms is answered after some seconds on an
 /// ordinary machine, and two hundred that never end are still let in, and ended in time.
-const CROWD_MAX: u32 = 256;
+const CROWD_MIN: usize = 256;
+
+/// The same for each core of a machine with more than two.
+const CROWD_PER_CORE: usize = 128;
 
 /// What the calls of a module lately did. When one kept computing, the next are likely to, and a crowd of them would hold a
 /// connection's thread for a tick or two each: they begin where such guests end up.
@@ -102,8 +105,8 @@ impl Habit {
     }
 
     /// Whether so many wait that one more would be answered too late.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.waiting.load(Relaxed) >= CROWD_MAX
+    pub(crate) fn is_crowded(&self, cores: usize) -> bool {
+        self.waiting.load(Relaxed) as usize >= CROWD_MIN.max(cores * CROWD_PER_CORE)
     }
 
     fn now_ms(&self) -> u64 {

@@ -46,6 +46,11 @@ struct Runner {
 }
 
 impl Runners {
+    /// How many there are: one for each core.
+    pub(crate) fn count(&self) -> usize {
+        self.runners.len()
+    }
+
     pub(crate) fn start(threads: usize) -> std::result::Result<Self, Error> {
         let start =
             |index| start(index).map_err(|error| Error::new(Kind::Internal, "cannot start a runner thread").caused_by(error));

@@ -139,6 +139,11 @@ impl Misbehaviour {
     const fn refused(what: &'static str, status: u16, kind: &'static str, cells: [Cell; 6]) -> Self {
         Self { what, cells, limits: None, end: End::Refused(status, kind), log: &[], fails_late: false }
     }
+
+    /// One that has been answered when it is found to compute too long.
+    const fn late(what: &'static str, end: End, cells: [Cell; 6]) -> Self {
+        Self { end, log: &[r#"kind="cpu-limit""#], fails_late: true, ..Self::refused(what, 504, "cpu-limit", cells) }
+    }
 }
 
 const HTTP: Cell = Guest("hostile-http");
@@ -168,46 +173,30 @@ const MISBEHAVIOURS: &[Misbehaviour] = &[
         "cpu-limit",
         [HTTP, HTTP3, Else("hungry allocator, below"), Else("allocator, below"), AS_HTTP, AS_HTTP],
     ),
-    Misbehaviour {
-        log: &[r#"kind="cpu-limit""#],
-        fails_late: true,
-        ..Misbehaviour {
-            end: End::Answered("complete\n"),
-            ..Misbehaviour::refused(
-                "post-return",
-                504,
-                "cpu-limit",
-                [
-                    Guest("hostile-post-return"),
-                    No("WASI 0.3 has no such function"),
-                    No("core modules have no such function"),
-                    No("core modules have no such function"),
-                    No("`run` returns nothing that is cleaned up"),
-                    No("WASI 0.3 has no such function"),
-                ],
-            )
-        }
-    },
-    Misbehaviour {
-        log: &[r#"kind="cpu-limit""#],
-        fails_late: true,
-        ..Misbehaviour {
-            end: End::Answered("complete\n"),
-            ..Misbehaviour::refused(
-                "task",
-                504,
-                "cpu-limit",
-                [
-                    Else("loop-after-body, below"),
-                    HTTP3,
-                    No("ends with its call"),
-                    No("ends with its call"),
-                    No("ends with its call"),
-                    No("its answer is known when it has ended"),
-                ],
-            )
-        }
-    },
+    Misbehaviour::late(
+        "post-return",
+        End::Answered("complete\n"),
+        [
+            Guest("hostile-post-return"),
+            No("WASI 0.3 has no such function"),
+            No("core modules have no such function"),
+            No("core modules have no such function"),
+            No("`run` returns nothing that is cleaned up"),
+            No("WASI 0.3 has no such function"),
+        ],
+    ),
+    Misbehaviour::late(
+        "task",
+        End::Answered("complete\n"),
+        [
+            Else("loop-after-body, below"),
+            HTTP3,
+            No("ends with its call"),
+            No("ends with its call"),
+            No("ends with its call"),
+            No("its answer is known when it has ended"),
+        ],
+    ),
     Misbehaviour::refused(
         "bulk",
         504,
@@ -304,17 +293,11 @@ const MISBEHAVIOURS: &[Misbehaviour] = &[
     // How long it takes is up to who reads it.
     Misbehaviour {
         limits: Some(FLOODS),
-        log: &[r#"kind="cpu-limit""#],
-        fails_late: true,
-        ..Misbehaviour {
-            end: End::Flooded("xxxxxxxx"),
-            ..Misbehaviour::refused(
-                "output",
-                504,
-                "cpu-limit",
-                [HTTP, HTTP3, AS_PROGRAM, Else("log-flood, below"), AS_PROGRAM, AS_PROGRAM],
-            )
-        }
+        ..Misbehaviour::late(
+            "output",
+            End::Flooded("xxxxxxxx"),
+            [HTTP, HTTP3, AS_PROGRAM, Else("log-flood, below"), AS_PROGRAM, AS_PROGRAM],
+        )
     },
 ];
 

@@ -1,10 +1,9 @@
 //! Misbehaves as the request's query says: `what=…`. Proves that whatever a component of `wasi:http` 0.2 does beside looping and trapping
 //! ends with its call.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use attack::Endless;
 use common::query::{self, Query};
 use http02::{head, target, text, write_all};
 use wasip2::cli::stderr::get_stderr;
@@ -14,27 +13,6 @@ use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingRequest
 
 /// In nanoseconds.
 const HOUR: u64 = 3_600_000_000_000;
-
-/// The allocator the host asks for room, as every allocator of the guest.
-struct Endless;
-
-static ENDLESS: AtomicBool = AtomicBool::new(false);
-
-// SAFETY: what it returns is the system's.
-unsafe impl GlobalAlloc for Endless {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if ENDLESS.load(Relaxed) {
-            attack::spin();
-        }
-        // SAFETY: passed on as it came.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: passed on as it came.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Endless = Endless;
@@ -50,7 +28,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Hostile {
         match query.get("what").unwrap_or_default() {
             "bulk" => attack::bulk(),
             "realloc" => {
-                ENDLESS.store(true, Relaxed);
+                Endless::begin();
                 drop(request.path_with_query());
             }
             "handles" => loop {

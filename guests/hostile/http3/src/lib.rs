@@ -1,9 +1,8 @@
 //! The same as `hostile/http` over `wasi:http@0.3`; besides, `what=task` answers and leaves a task behind that never ends.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use attack::Endless;
 use common::query::{self, Query};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::client;
@@ -11,27 +10,6 @@ use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
 
 /// In nanoseconds.
 const HOUR: u64 = 3_600_000_000_000;
-
-/// The allocator the host asks for room, as every allocator of the guest.
-struct Endless;
-
-static ENDLESS: AtomicBool = AtomicBool::new(false);
-
-// SAFETY: what it returns is the system's.
-unsafe impl GlobalAlloc for Endless {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if ENDLESS.load(Relaxed) {
-            attack::spin();
-        }
-        // SAFETY: passed on as it came.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: passed on as it came.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Endless = Endless;
@@ -47,7 +25,7 @@ impl wasip3::exports::http::handler::Guest for Hostile {
         match query.get("what").unwrap_or_default() {
             "bulk" => attack::bulk(),
             "realloc" => {
-                ENDLESS.store(true, Relaxed);
+                Endless::begin();
                 drop(request.get_path_with_query());
             }
             "handles" => loop {

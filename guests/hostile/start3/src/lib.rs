@@ -2,14 +2,7 @@
 
 use wasip3::http::types::{ErrorCode, Request, Response};
 
-/// Called before anything else.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = at_start;
-
-extern "C" fn at_start() {
-    attack::spin()
-}
+attack::spins_at_start!();
 
 struct Hostile;
 

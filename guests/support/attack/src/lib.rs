@@ -1,6 +1,8 @@
 //! What guests do to a host through every entry there is. The same code each time: what becomes of it must not depend on the entry.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Taken at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -65,4 +67,46 @@ pub fn bulk() -> ! {
         memory.copy_within(..BYTES / 2, BYTES / 2);
         black_box(&mut memory);
     }
+}
+
+/// The system's allocator, which the host asks for room as well, until it is told to never come back.
+pub struct Endless;
+
+static IS_ENDLESS: AtomicBool = AtomicBool::new(false);
+
+impl Endless {
+    /// From now on nobody gets anything.
+    pub fn begin() {
+        IS_ENDLESS.store(true, Relaxed);
+    }
+}
+
+// SAFETY: what it returns is the system's.
+unsafe impl GlobalAlloc for Endless {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if IS_ENDLESS.load(Relaxed) {
+            spin();
+        }
+        // SAFETY: passed on as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: passed on as it came.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Has the guest [`spin`] before anything else of it is called.
+#[macro_export]
+macro_rules! spins_at_start {
+    () => {
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static AT_START: extern "C" fn() = at_start;
+
+        extern "C" fn at_start() {
+            $crate::spin()
+        }
+    };
 }
