@@ -186,6 +186,11 @@ impl Error {
         }
     }
 
+    /// Bytes of the line of the log, about.
+    pub(crate) fn line_bytes(&self) -> usize {
+        self.external.len() + self.detail().len().min(DETAIL_BYTES_MAX)
+    }
+
     /// The internal message and the chain of causes, for logs.
     pub fn detail(&self) -> String {
         let mut text = self.internal.clone();

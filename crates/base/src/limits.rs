@@ -160,7 +160,7 @@ impl TenantLimits {
             ),
             row(
                 "log_rate",
-                "what its guests write into the log in a second, with 128 bytes for each line; as much at once after a pause",
+                "what its guests write into the log in a second, with 128 bytes for each line; as much at once after a pause; the same again for how its calls fail",
                 Quantity::Bytes(Some(log_bytes_a_second)),
                 "lines are dropped and counted: `fornax_log_lines_dropped_total`",
             ),

@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use crate::evidence::Shown;
 use crate::journal::Watched;
-use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Places, Reply, Tenant};
+use crate::{Call, Digest, Error, Kind, Limits, ModuleId, ModuleMetrics, Places, Reply, RequestId, Tenant};
 
 /// A future that can be polled in a connection's task and moved to another thread.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -119,6 +119,14 @@ impl ModuleVersion {
             metrics: Arc::clone(&self.metrics),
             evidence: self.evidence,
             watched: self.watched.clone(),
+        }
+    }
+
+    /// Writes into the log that a call has failed. A tenant has so many lines of it a second; what is beyond that is counted, as each
+    /// failure is in any case. What the server itself did wrong is always said.
+    pub fn log_failure(&self, request: RequestId, error: &Error) {
+        if error.kind == Kind::Internal || self.tenant.may_log(&self.tenant.failures, error.line_bytes(), &self.metrics) {
+            error.log(request, &self.tenant.name, &self.name);
         }
     }
 

@@ -195,7 +195,7 @@ impl Server {
             Ok(ended) => ended.outcome(entry),
             Err(error) => {
                 let error: &Error = error.borrow();
-                error.log(id, &module.tenant.name, &module.name);
+                module.log_failure(id, error);
                 self.road().metrics.error(error);
                 Outcome::Failed(error.kind)
             }

@@ -108,3 +108,33 @@ fn a_tenant_that_floods_the_log_loses_its_own_lines() {
     let said = server.wait_for_log(|line| line.contains("dropped=") && line.contains("tenant=loud"), SOON);
     assert!(said.contains("lines are dropped"), "{said}");
 }
+
+#[test]
+fn a_tenant_whose_calls_fail_all_the_time_does_not_fill_the_log() {
+    const CALLS: usize = 1000;
+    let app = App::new()
+        .server("metrics = \"/metrics\"")
+        .tables("[tenant.loud]\nlog_rate = \"16KiB\"")
+        .tables(&module("loud", "traps.wasm", "loud"))
+        .tables(&module("quiet", "traps.wasm", "quiet"));
+    let traps = r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#;
+    app.file("traps.wasm", &wat::parse_str(traps).expect("a module"));
+    let server = Fornax::run(PROGRAM, app.write(), &[]);
+    let began = std::time::Instant::now();
+    let mut client = server.client();
+    for _ in 0..CALLS {
+        assert_eq!(client.get("/loud").status, 502);
+    }
+    assert_eq!(client.get("/quiet").status, 502);
+    let seconds = began.elapsed().as_secs_f64() + 1.0;
+    let metrics = client.get("/metrics").text();
+    let dropped = metric(&metrics, "fornax_log_lines_dropped_total{tenant=\"loud\"") as usize;
+    let lines_of = |tenant: &str| {
+        let wanted = format!("tenant=\"{tenant}\"");
+        server.log().iter().filter(|line| line.contains(&wanted) && line.contains("kind=\"trap\"")).count()
+    };
+    wait_until("all lines are there", SOON, || lines_of("loud") + dropped == CALLS && lines_of("quiet") == 1);
+    // A line has at least what every line has.
+    assert!((lines_of("loud") * 128) as f64 <= (16 << 10) as f64 * seconds, "{} lines in {seconds} s", lines_of("loud"));
+    assert!(dropped > 0, "{seconds} s");
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{App, Body, Client, Fornax, wait_until};
+use testkit::{App, Body, Client, Fornax, children, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fornax");
 
@@ -85,6 +85,11 @@ fn none_is_seen(how: &str) {
     let data = tempfile::tempdir().expect("a temporary directory");
     let app = app(data.path());
     let mut server = Fornax::spawn(&mut command(how, &app.write()));
+    for pid in children(server.pid()).into_iter().chain([server.pid()]) {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("a process's limits");
+        let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("one of cores");
+        assert_eq!(cores.split_whitespace().next(), Some("0"), "a process that dies leaves no core behind");
+    }
     let mut client = server.client();
     // The guest itself was given them.
     let told = client.get("/inspect/env").text();

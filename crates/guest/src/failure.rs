@@ -111,7 +111,7 @@ fn is_pool_exhausted(error: &wasmtime::Error) -> bool {
 /// Logs and counts a failure that comes after the head, where no response can carry it.
 pub(crate) fn report_late(active: &Active, error: &Error) {
     active.module.metrics.error(error);
-    error.log(active.id, &active.module.tenant.name, &active.module.name);
+    active.module.log_failure(active.id, error);
 }
 
 #[cfg(test)]

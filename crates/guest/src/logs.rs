@@ -22,9 +22,6 @@ use crate::state::Serving;
 /// Longer lines are cut.
 const LINE_BYTES_MAX: usize = 8 << 10;
 
-/// What a line has beside its text, about: time, tenant, module, request.
-const LINE_EXTRA_BYTES: u64 = 128;
-
 /// How much a guest may write in one call. Each byte may be a line, and lines are written out without looking at the clock.
 pub(crate) const WRITE_BYTES: usize = 4 << 10;
 
@@ -101,24 +98,12 @@ impl LogWriter {
     }
 
     fn emit(&mut self) {
-        if self.may_log() {
+        let Account { tenant, metrics } = &self.account;
+        if tenant.may_log(&tenant.log, self.line.len(), metrics) {
             self.write_line();
         }
         self.line.clear();
         self.cut = false;
-    }
-
-    /// Whether the tenant has not written too much lately. Says so now and then where it has.
-    fn may_log(&self) -> bool {
-        let Account { tenant, metrics } = &self.account;
-        let passes = tenant.log.lets(self.line.len() as u64 + LINE_EXTRA_BYTES);
-        if !passes {
-            metrics.log_line_dropped();
-        }
-        if let Some(dropped) = tenant.log.dropped_to_say() {
-            tracing::info!(tenant = %tenant.name, dropped, "a tenant's guests write more into the log than its rate: lines are dropped");
-        }
-        passes
     }
 
     fn write_line(&self) {

@@ -24,7 +24,7 @@ const OPEN_FILES_WANTED: u64 = 65_536;
 
 /// Looks at the machine, starts a server's engines as `run` would, and runs a program in them.
 pub(super) fn run(as_json: bool) -> Result<ExitCode, Error> {
-    super::run::raise_file_limit();
+    super::run::set_limits();
     let machine = Machine::read();
     let pool = machine.pool();
     let ran = run_program(pool);

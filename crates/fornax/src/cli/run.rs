@@ -141,7 +141,7 @@ impl Flags {
 }
 
 pub(super) fn run(args: RunArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
-    raise_file_limit();
+    set_limits();
     block_on(async {
         let orders = Orders::to_stop()?;
         if !args.chain.is_empty() {
@@ -455,8 +455,12 @@ fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
     std::iter::once(file.to_owned()).chain(sources).chain(tls).collect()
 }
 
-/// Sockets and files are what a server has many of; the soft limit is often 1,024.
-pub(super) fn raise_file_limit() {
+/// Sets the limits of a process that runs guests.
+pub(super) fn set_limits() {
+    // A core would have every secret of every tenant in it.
+    let maximum = getrlimit(Resource::Core).maximum;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
+    // Sockets and files are what a server has many of; the soft limit is often 1,024.
     let limit = getrlimit(Resource::Nofile);
     // Refused or not: the limit that holds is the one that is there.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

@@ -40,6 +40,8 @@ pub(super) fn serve(args: ServeArgs, global: &Global, logging: &Logging) -> Resu
             "a program runs once: start it with `fornax run`. To serve it over HTTP, name a codec: --codec wasio, cgi or ignis";
         return Err(Error::new(Kind::Unprocessable, text));
     }
+    // The workers' as well.
+    run::set_limits();
     logging.hold();
     run::block_on(async { Supervision::begin(given)?.run(logging).await })
 }
@@ -47,7 +49,6 @@ pub(super) fn serve(args: ServeArgs, global: &Global, logging: &Logging) -> Resu
 /// Serves for a supervisor.
 pub(super) fn work(args: ServeArgs, global: &Global, logging: &Logging) -> Result<ExitCode, Error> {
     let inherited = link::inherit()?;
-    run::raise_file_limit();
     // One for all workers, also where none is named.
     let global = Global { data: Some(inherited.data.clone()), ..global.clone() };
     run::block_on(async {

@@ -63,10 +63,11 @@ impl Origin {
         let forwarded = Chain::forwarded(headers, peer, proxies)?;
         let x_forwarded = Chain::x_forwarded(headers, peer, proxies);
         let chain = match (forwarded, x_forwarded) {
-            (Some(one), Some(other)) if !one.agrees_with(&other) => {
+            // Also where only one of them says by what scheme: that one may be the client's.
+            (Some(one), Some(other)) if one.client.ip() != other.client.ip() || one.scheme != other.scheme => {
                 return Err(Error::new(Kind::BadRequest, "`Forwarded` and `X-Forwarded-For` or `X-Forwarded-Proto` differ"));
             }
-            (Some(one), Some(other)) => Chain { scheme: one.scheme.or(other.scheme), ..one },
+            (Some(one), Some(_)) => one,
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => Chain { client: peer, scheme: None },
         };
@@ -86,10 +87,6 @@ struct Chain {
 }
 
 impl Chain {
-    fn agrees_with(&self, other: &Self) -> bool {
-        self.client.ip() == other.client.ip() && (self.scheme.is_none() || other.scheme.is_none() || self.scheme == other.scheme)
-    }
-
     fn x_forwarded(headers: &mut HeaderMap, peer: SocketAddr, proxies: &Proxies) -> Option<Self> {
         if !headers.contains_key(X_FORWARDED_FOR) && !headers.contains_key(X_FORWARDED_PROTO) {
             return None;
@@ -351,10 +348,12 @@ mod tests {
     #[test]
     fn two_ways_of_saying_it_must_agree() {
         let x = [("x-forwarded-for", "192.0.2.7"), ("x-forwarded-proto", "https")];
-        assert_from("https://192.0.2.7:0", &[x[0], x[1], ("forwarded", "for=192.0.2.7")]);
         assert_from("https://192.0.2.7:0", &[x[0], x[1], ("forwarded", "for=192.0.2.7;proto=https")]);
-        for other in ["for=6.6.6.6", "for=unknown", "proto=https", "for=192.0.2.7;proto=http"] {
+        for other in ["for=6.6.6.6", "for=unknown", "proto=https", "for=192.0.2.7;proto=http", "for=192.0.2.7"] {
             assert_eq!(told(PROXY, "/", &[x[0], x[1], ("forwarded", other)]), Err(Kind::BadRequest), "{other}");
         }
+        // A client knows its own address, and a proxy need not say more than that.
+        assert_from("http://192.0.2.7:0", &[x[0], ("forwarded", "for=192.0.2.7")]);
+        assert_eq!(told(PROXY, "/", &[x[0], ("forwarded", "for=192.0.2.7;proto=https")]), Err(Kind::BadRequest));
     }
 }

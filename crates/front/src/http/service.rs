@@ -160,7 +160,7 @@ impl Service {
                 if error.kind == Kind::BadRequest {
                     return Next::Answer(self.refuse_and_close(&error));
                 }
-                let mut response = self.refuse(&error, RequestId::next(), "", "");
+                let mut response = self.refuse_unknown(&error, "");
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
                 }
@@ -273,7 +273,9 @@ impl Service {
             Some(fill) if answered.by_guest => fill.answer(answered.response, ttl).await.unwrap_or_else(|error| {
                 // No head is out yet, so the client can be told.
                 let error = Error::new(Kind::BadResponse, "the guest broke off its body").caused_by(error);
-                self.refuse(&error, RequestId::next(), &module.tenant.name, &module.name)
+                let id = RequestId::next();
+                module.log_failure(id, &error);
+                self.refuse(&error, id)
             }),
             Some(fill) => {
                 fill.give_up();
@@ -288,7 +290,7 @@ impl Service {
         match self.files.answer(root, request.into_parts().0).await {
             Ok(response) => response,
             Err(refusal) => {
-                let mut response = self.refuse(&refusal.error, RequestId::next(), &tenant, "");
+                let mut response = self.refuse_unknown(&refusal.error, &tenant);
                 response.headers_mut().extend(refusal.field);
                 response
             }
@@ -333,18 +335,26 @@ impl Service {
 
     fn refuse_call(&self, error: &Error, id: RequestId, module: &ModuleVersion, waited: Duration) -> Response<Body> {
         module.metrics.answered(Outcome::Failed(error.kind), waited);
-        self.refuse(error, id, &module.tenant.name, &module.name)
+        module.log_failure(id, error);
+        self.refuse(error, id)
+    }
+
+    /// Refuses what is no module's.
+    fn refuse_unknown(&self, error: &Error, tenant: &str) -> Response<Body> {
+        let id = RequestId::next();
+        error.log(id, tenant, "");
+        self.refuse(error, id)
     }
 
     /// What is not clearly framed is not clearly followed by another request.
     fn refuse_and_close(&self, error: &Error) -> Response<Body> {
-        let mut response = self.refuse(error, RequestId::next(), "", "");
+        let mut response = self.refuse_unknown(error, "");
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     }
 
-    fn refuse(&self, error: &Error, id: RequestId, tenant: &str, module: &str) -> Response<Body> {
-        error.log(id, tenant, module);
+    /// Answers with an error that the log knows.
+    fn refuse(&self, error: &Error, id: RequestId) -> Response<Body> {
         self.road.metrics.error(error);
         error_response(error, id)
     }
