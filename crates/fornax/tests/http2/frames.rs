@@ -64,8 +64,8 @@ pub(crate) fn setting(id: u16, value: u32) -> Vec<u8> {
     [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()
 }
 
-/// A connection with nothing behind it.
-pub(crate) struct Raw(BufReader<TcpStream>);
+/// A connection with nothing behind it, and whether the server has said goodbye.
+pub(crate) struct Raw(BufReader<TcpStream>, bool);
 
 impl Raw {
     /// Connects and says what a client says first, with these settings.
@@ -73,7 +73,7 @@ impl Raw {
         let stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        let mut raw = Self(BufReader::new(stream));
+        let mut raw = Self(BufReader::new(stream), false);
         raw.send(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).expect("it is taken");
         raw
     }
@@ -96,7 +96,13 @@ impl Raw {
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
         let mut payload = vec![0; length];
         self.0.read_exact(&mut payload)?;
+        self.1 |= head[3] == GOAWAY;
         Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
+    /// Whether a GOAWAY was read.
+    pub(crate) fn said_goodbye(&self) -> bool {
+        self.1
     }
 
     /// The first frame of which `wanted` holds; none where the connection ends before it.

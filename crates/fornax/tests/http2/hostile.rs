@@ -93,6 +93,7 @@ fn a_connection_that_resets_most_of_its_streams_ends_however_slowly_it_does() {
         let mut raw = Raw::connect(fornax.addr(), &[]);
         let begun = (0..RESETS).take_while(|index| begin_and_end(&mut raw, 2 * index + 1, &slow(), &end(2 * index + 1))).count();
         note(&format!("{what}: it ended after {begun} streams"));
+        assert!(raw.said_goodbye(), "{what}: it ended without a GOAWAY");
         // Some are on their way when it is closed.
         let most = most as usize;
         assert!((most..most + 10).contains(&begun), "{what}: {begun} streams, not {most}");

@@ -10,6 +10,7 @@ mod saturation;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use testkit::{App, Fornax, alone, note};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
@@ -46,6 +47,24 @@ fn may_open_all() {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("up to the hard limit");
 }
 
+/// A server that has one processor, and whoever asks another, where there are two: what asking ten times as much costs is not the
+/// server's.
+fn apart(app: &App) -> Fornax {
+    let all = sched_getaffinity(None).expect("which processors there are");
+    let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu));
+    let (Some(one), Some(other)) = (usable.next(), usable.next()) else { return Fornax::run(FORNAX, app.write(), &[]) };
+    let on = |cpu| {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).expect("one of its processors");
+    };
+    // What it starts is where it is itself.
+    on(one);
+    let server = Fornax::run(FORNAX, app.write(), &[]);
+    on(other);
+    server
+}
+
 /// Offers ten times the peak to `path`, whose calls are `at_once` at most.
 fn rush(what: &str, app: App, path: &str, at_once: usize) {
     let _alone = alone();
@@ -53,7 +72,7 @@ fn rush(what: &str, app: App, path: &str, at_once: usize) {
     let told = seconds();
     let duration = told.unwrap_or(RUSH);
     let goodput_min = if told.is_some() { GOODPUT_MIN } else { GOODPUT_BUSY_MIN };
-    let server = Fornax::run(FORNAX, app.write(), &[]);
+    let server = apart(&app);
     let client = Client::new(server.addr(), path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {

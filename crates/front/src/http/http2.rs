@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use base::{BodyError, BoxFuture};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -102,7 +103,11 @@ pub(super) async fn serve(
     let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
-        () = tally.too_many.notified() => return Ok(()),
+        () = tally.too_many.notified() => {
+            // A GOAWAY as far as the socket takes it: nothing more is read of who does so.
+            connection.as_mut().graceful_shutdown();
+            return connection.now_or_never().unwrap_or(Ok(()));
+        }
         () = told_to_end(&mut draining) => {}
         () = idle(clock) => {}
     }
