@@ -57,7 +57,7 @@ impl Tenant {
         }
         if let Some(dropped) = rate.dropped_to_say() {
             let tenant = &self.name;
-            tracing::warn!(target: "fornax", %tenant, dropped, "more is written for a tenant than its rate: lines are dropped");
+            tracing::info!(target: "fornax", %tenant, dropped, "more is written for a tenant than its rate: lines are dropped");
         }
         passes
     }
