@@ -76,7 +76,7 @@ kinds! {
     PreconditionFailed = "precondition-failed", 412, Client;
     /// The request body is over its limit.
     BodyTooLarge = "body-too-large", 413, Client;
-    /// The request target is over 8 KiB.
+    /// The request target is over its limit.
     UriTooLong = "uri-too-long", 414, Client;
     /// The file has none of the bytes the request asks for.
     RangeNotSatisfiable = "range-not-satisfiable", 416, Client;
@@ -84,7 +84,7 @@ kinds! {
     ExpectationFailed = "expectation-failed", 417, Client;
     /// The artifact cannot be published.
     Unprocessable = "unprocessable", 422, Guest;
-    /// The request head is over 64 KiB or 100 fields.
+    /// The request head is over its limits.
     HeadersTooLarge = "headers-too-large", 431, Client;
     /// Fornax failed.
     Internal = "internal", 500, Platform;

@@ -80,6 +80,8 @@ pub struct Slot {
     /// The id of the request from outside.
     pub id: RequestId,
     calls: AtomicU32,
+    calls_max: u32,
+    pub(crate) depth_max: u32,
     computed_ns: AtomicU64,
     memory_bytes: AtomicU64,
     instance_age_ns: AtomicU64,
@@ -140,8 +142,9 @@ impl Slot {
         Duration::from_nanos(self.computed_ns.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn count_call(&self) -> u32 {
-        self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts a call that the one from outside causes, and whether it may.
+    pub(crate) fn may_call(&self) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed) < self.calls_max
     }
 
     pub(crate) fn nested_places(&self, places: Places) -> Result<Taken, Error> {
@@ -243,13 +246,15 @@ impl Gate {
             return None;
         }
         let of_tenant = Arc::clone(&tenant.places).try_acquire_owned().ok()?;
-        Some(self.slot(of_tenant, self.pools.try_take(module.places)?))
+        Some(self.slot(module, of_tenant, self.pools.try_take(module.places)?))
     }
 
-    fn slot(&self, of_tenant: OwnedSemaphorePermit, places: Taken) -> Slot {
+    fn slot(&self, module: &ModuleVersion, of_tenant: OwnedSemaphorePermit, places: Taken) -> Slot {
         Slot {
             id: RequestId::next(),
             calls: AtomicU32::new(1),
+            calls_max: module.limits.calls,
+            depth_max: module.limits.depth,
             computed_ns: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             instance_age_ns: AtomicU64::new(0),
@@ -267,7 +272,7 @@ impl Gate {
         let _waiting = Waiting::enter(tenant)?;
         let enter = async {
             let of_tenant = Arc::clone(&tenant.places).acquire_owned().await.ok()?;
-            Some(self.slot(of_tenant, self.pools.take(module.places).await?))
+            Some(self.slot(module, of_tenant, self.pools.take(module.places).await?))
         };
         match tokio::time::timeout(tenant.limits.queue_wait, enter).await {
             Ok(Some(slot)) => Ok(slot),

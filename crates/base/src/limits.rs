@@ -1,4 +1,4 @@
-//! What one call, and one tenant, may use. The tables of `docs/limits.md` are made from here; a test says so where they are not.
+//! What one call, one tenant and one client may use. The tables of `docs/limits.md` are made from here; a test says so where they are not.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,6 +26,22 @@ pub struct Limits {
     pub outbound_requests: u32,
     /// Outgoing requests of one call, at once.
     pub outbound_concurrent: u32,
+    /// Calls inside each other that a call from outside may cause.
+    pub depth: u32,
+    /// Calls that a call from outside may cause, itself and the steps of a chain included.
+    pub calls: u32,
+    /// Files and directories that one instance may have open.
+    pub descriptors: u32,
+    /// Handles of one component.
+    pub handles: u32,
+    /// Resources that the host keeps for one component.
+    pub resources: u32,
+    /// What one call of a component into the host may copy.
+    pub host_call_bytes: u32,
+    /// One set of HTTP fields, as it sits in memory.
+    pub fields_bytes: u32,
+    /// Random bytes that a component gets at once.
+    pub random_bytes: u32,
 }
 
 impl Limits {
@@ -40,10 +56,22 @@ impl Limits {
         buffer_bytes: 64 * MIB,
         outbound_requests: 1000,
         outbound_concurrent: 256,
+        depth: 16,
+        calls: 1000,
+        descriptors: 1024,
+        handles: 65_536,
+        resources: 16_384,
+        host_call_bytes: 64 << 20,
+        fields_bytes: 1 << 20,
+        random_bytes: 64 << 20,
     };
 
     /// Each of them; the same keys in the same order for every value.
-    pub fn rows(&self) -> [LimitRow; 9] {
+    pub fn rows(&self) -> impl Iterator<Item = LimitRow> + use<> {
+        self.of_a_call().into_iter().chain(self.of_an_instance())
+    }
+
+    fn of_a_call(&self) -> [LimitRow; 9] {
         let Self {
             cpu,
             wall,
@@ -54,6 +82,7 @@ impl Limits {
             buffer_bytes,
             outbound_requests,
             outbound_concurrent,
+            ..
         } = *self;
         let (bytes, time) = (|bytes| Quantity::Bytes(Some(bytes)), |time| Quantity::Time(Some(time)));
         [
@@ -105,6 +134,41 @@ impl Limits {
             ),
         ]
     }
+
+    fn of_an_instance(&self) -> [LimitRow; 8] {
+        let Self { depth, calls, descriptors, handles, resources, host_call_bytes, fields_bytes, random_bytes, .. } = *self;
+        let bytes = |bytes: u32| Quantity::Bytes(Some(bytes.into()));
+        [
+            row("depth", "calls inside each other that a call from outside causes", Quantity::Number(depth), "508 `depth`"),
+            row(
+                "calls",
+                "calls that a call from outside causes, itself and the steps of a chain included",
+                Quantity::Number(calls),
+                "the same",
+            ),
+            row(
+                "descriptors",
+                "open descriptors of a program; files and directories that a component has opened",
+                Quantity::Number(descriptors),
+                "`EMFILE`; `quota`",
+            ),
+            row("handles", "handles of one component", Quantity::Number(handles), "trap: 502 `trap`"),
+            row(
+                "resources",
+                "resources that the host keeps for one component",
+                Quantity::Number(resources),
+                "trap, or the function's own error",
+            ),
+            row("host_call", "what one call of a component into the host copies", bytes(host_call_bytes), "trap"),
+            row(
+                "fields",
+                "one set of HTTP fields, as it sits in memory",
+                bytes(fields_bytes),
+                "a component's error, or trap; of a codec's answer 502 `bad-response`; of a core module's request no answer",
+            ),
+            row("random", "random bytes that a component gets at once", bytes(random_bytes), "trap"),
+        ]
+    }
 }
 
 impl Default for Limits {
@@ -119,6 +183,14 @@ impl Default for Limits {
             buffer_bytes: 6 * MIB,
             outbound_requests: 32,
             outbound_concurrent: 16,
+            depth: 8,
+            calls: 100,
+            descriptors: 64,
+            handles: 4096,
+            resources: 1024,
+            host_call_bytes: 8 << 20,
+            fields_bytes: 128 << 10,
+            random_bytes: 1 << 20,
         }
     }
 }
@@ -176,6 +248,95 @@ impl Default for TenantLimits {
             queue_wait: Duration::from_secs(1),
             memory_bytes: u64::MAX,
             log_bytes_a_second: 64 << 10,
+        }
+    }
+}
+
+/// Limits of whoever sends requests, who is not known to be anybody's client yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Time from accept to the first byte; for TLS to be agreed on, and then the same again.
+    pub first_byte: Duration,
+    /// Time from the first byte of a request's head to its end.
+    pub head: Duration,
+    /// How long a request body may be silent.
+    pub body_idle: Duration,
+    /// How long the response may not be taken.
+    pub write_stall: Duration,
+    /// Time between two requests.
+    pub keep_alive: Duration,
+    /// Size of a request's target.
+    pub target_bytes: u32,
+    /// Size of a request's fields: names, values, and the four bytes around them.
+    pub fields_bytes: u32,
+    /// Number of a request's fields.
+    pub fields: u32,
+}
+
+impl ClientLimits {
+    /// The hard caps: a configuration above one of them is refused.
+    pub const CAPS: Self = Self {
+        first_byte: Duration::from_secs(5 * 60),
+        head: Duration::from_secs(5 * 60),
+        body_idle: Duration::from_secs(60 * 60),
+        write_stall: Duration::from_secs(60 * 60),
+        keep_alive: Duration::from_secs(60 * 60),
+        target_bytes: 64 << 10,
+        fields_bytes: 256 << 10,
+        fields: 1000,
+    };
+
+    /// What no configuration goes below: less would refuse what browsers send.
+    pub const LEAST: Self = Self {
+        first_byte: Duration::from_nanos(1),
+        head: Duration::from_nanos(1),
+        body_idle: Duration::from_nanos(1),
+        write_stall: Duration::from_nanos(1),
+        keep_alive: Duration::from_nanos(1),
+        target_bytes: 1 << 10,
+        fields_bytes: 8 << 10,
+        fields: 16,
+    };
+
+    /// Each of them.
+    pub fn rows(&self) -> [LimitRow; 8] {
+        let Self { first_byte, head, body_idle, write_stall, keep_alive, target_bytes, fields_bytes, fields } = *self;
+        let (bytes, time) = (|bytes| Quantity::Bytes(Some(u64::from(bytes))), |time| Quantity::Time(Some(time)));
+        [
+            row(
+                "first_byte",
+                "first byte after the connection was accepted; with TLS, until that is agreed on, and then the same again",
+                time(first_byte),
+                "closed",
+            ),
+            row("head", "request head, from its first byte", time(head), "408, closed"),
+            row(
+                "body_idle",
+                "silence within a request body, while the guest waits for it",
+                time(body_idle),
+                "the guest's read fails with `connection-read-timeout`; 408 `request-timeout` if no answer is out",
+            ),
+            row("write_stall", "not taking the response", time(write_stall), "closed; of HTTP/2, its stream is reset"),
+            row("keep_alive", "idle between two requests", time(keep_alive), "closed"),
+            row("target", "request target", bytes(target_bytes), "414 `uri-too-long`"),
+            row("fields", "fields of a request head, names and values", bytes(fields_bytes), "431 `headers-too-large`"),
+            row("field_count", "fields of a request head", Quantity::Number(fields), "431, closed"),
+        ]
+    }
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(5),
+            body_idle: Duration::from_secs(10),
+            write_stall: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            // What browsers and proxies agree to carry.
+            target_bytes: 8 << 10,
+            fields_bytes: 64 << 10,
+            fields: 100,
         }
     }
 }
@@ -247,16 +408,21 @@ mod tests {
     fn the_documentation_has_these_limits() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/limits.md");
         let text = std::fs::read_to_string(&path).expect("the documentation of limits");
-        let (defaults, caps) = (Limits::default().rows(), Limits::CAPS.rows());
-        let of_calls = defaults.iter().zip(&caps).map(|(default, cap)| {
+        let (defaults, caps): (Vec<_>, Vec<_>) = (Limits::default().rows().collect(), Limits::CAPS.rows().collect());
+        let with_cap = |(default, cap): (&LimitRow, &LimitRow)| {
             let LimitRow { key, what, value, over } = default;
             format!("| `{key}` | {what} | {value} | {} | {over} |\n", cap.value)
-        });
+        };
+        let of_calls = defaults.iter().zip(&caps).map(with_cap);
         let defaults = TenantLimits::default().rows();
         let of_tenants =
             defaults.iter().map(|LimitRow { key, what, value, over }| format!("| `{key}` | {what} | {value} | {over} |\n"));
+        let (clients, caps) = (ClientLimits::default().rows(), ClientLimits::CAPS.rows());
+        let of_clients = clients.iter().zip(&caps).map(with_cap);
+        let head = "| key | what | default | cap | over it |\n| --- | --- | --- | --- | --- |";
         let tables = [
-            table("limits of a call", "| key | what | default | cap | over it |\n| --- | --- | --- | --- | --- |", of_calls),
+            table("limits of a call", head, of_calls),
+            table("limits of a client", head, of_clients),
             table("limits of a tenant", "| key | what | default | over it |\n| --- | --- | --- | --- |", of_tenants),
         ];
         let mut wanted = text.clone();

@@ -224,6 +224,7 @@ impl Builder {
             metrics: server.metrics.clone(),
             cache,
             access_log: server.access_log,
+            clients: server.clients,
             trusted_proxies: Proxies::new(server.trusted_proxies.iter().copied()),
             tls: tls.clone(),
         };

@@ -81,7 +81,7 @@ fn host(target: &[u8], host: &[u8]) -> Option<String> {
     *request.uri_mut() = Uri::try_from(target).ok()?;
     request.headers_mut().insert(header::HOST, HeaderValue::from_bytes(host).ok()?);
     let origin = Origin { client: SocketAddr::from(([127, 0, 0, 1], 1)), scheme: Scheme::HTTP, is_told: false };
-    match host_of(&request, &origin) {
+    match host_of(&request, &origin, &base::ClientLimits::default()) {
         Ok(host) => {
             assert!(!host.is_empty() && host.is_ascii() && !host.contains(['@', '/', ' ', '\\', '?', '#']), "the host {host:?}");
             Some(host.to_owned())

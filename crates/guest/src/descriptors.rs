@@ -17,9 +17,6 @@ use wasmtime_wasi::p3::bindings::filesystem::types as p3;
 use crate::preview1::{Place, Places};
 use crate::state::State;
 
-/// Files and directories that a component may have open, beside what it was granted: as programs.
-const OPEN_MAX: usize = 64;
-
 const TYPES_02: &str = "wasi:filesystem/types@0.2.12";
 const TYPES_03: &str = "wasi:filesystem/types@0.3.0";
 const OPEN_AT: &str = "[method]descriptor.open-at";
@@ -48,9 +45,9 @@ impl Drop for Held {
 }
 
 impl Open {
-    fn take(&mut self, places: &Arc<Places>) -> Option<Held> {
+    fn take(&mut self, places: &Arc<Places>, max: u32) -> Option<Held> {
         self.lingering.retain(|(file, _)| file.strong_count() > 0);
-        if self.count.load(Relaxed) >= OPEN_MAX {
+        if self.count.load(Relaxed) >= max as usize {
             return None;
         }
         let place = places.take()?;
@@ -93,8 +90,8 @@ fn close(mut store: StoreContextMut<'_, State>, number: u32) -> Result<()> {
 }
 
 fn take(state: &mut State) -> Option<Held> {
-    let places = Arc::clone(&state.active().core.places);
-    state.component().open.take(&places)
+    let active = state.active();
+    state.component().open.take(&active.core.places, active.module.limits.descriptors)
 }
 
 type Params02 = (Resource<Descriptor>, p2::PathFlags, String, p2::OpenFlags, p2::DescriptorFlags);

@@ -9,6 +9,9 @@ use http::{StatusCode, header};
 use crate::codec::{CODECS, ignis};
 use crate::{Artifact, entries};
 
+/// As where nothing is said of it.
+const FIELDS_BYTES_MAX: u32 = 128 << 10;
+
 /// What a program wrote becomes an answer that can be sent, or an error that blames the program, in every form there is.
 ///
 /// # Panics
@@ -24,7 +27,7 @@ pub fn codecs(bytes: &[u8]) {
             }
             _ => Reply::Command(Exit { code: 0, stdout: bytes.clone() }),
         };
-        match (codec.response)(reply) {
+        match (codec.response)(reply, FIELDS_BYTES_MAX) {
             Ok(response) => {
                 let status = response.status().as_u16();
                 assert!((200..600).contains(&status), "{}: {status}", codec.name);
@@ -37,7 +40,7 @@ pub fn codecs(bytes: &[u8]) {
             Err(error) => blames_the_guest(&error, &[Kind::BadResponse, Kind::NoResponse]),
         }
     }
-    if let Some(request) = ignis::decode_request(&bytes) {
+    if let Some(request) = ignis::decode_request(&bytes, FIELDS_BYTES_MAX) {
         // What such a request may say is what any may.
         assert!(request.body().len() <= bytes.len());
     }

@@ -24,17 +24,6 @@ use crate::reuse::Reuse;
 use crate::runtime::Directory;
 use crate::state::{Active, ComponentWorld, CoreWorld, Serving, State, World};
 
-/// Handles a component may hold at once.
-const COMPONENT_HANDLES_MAX: usize = 4096;
-/// Resources the host keeps for one instance at once.
-const RESOURCES_MAX: usize = 1024;
-/// Bytes one call into the host may make the host copy.
-const HOSTCALL_BYTES_MAX: usize = 8 << 20;
-/// Random bytes a guest may ask for at once.
-const RANDOM_BYTES_MAX: u64 = 1 << 20;
-/// One set of HTTP fields, counted as they sit in memory.
-pub(crate) const FIELDS_BYTES_MAX: usize = 128 << 10;
-
 /// What every instance of one prepared module is given.
 pub(crate) struct Equipment {
     /// The module's, for its log lines.
@@ -133,9 +122,10 @@ impl Equipment {
 
     fn component_store_by_host(&self, active: &Arc<Active>, program: Option<&Program>) -> wasmtime::Result<Store<State>> {
         let mut table = wasmtime::component::ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        let limits = &active.module.limits;
+        table.set_max_capacity(limits.resources as usize);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        http.set_field_size_limit(limits.fields_bytes as usize);
         let serving = Serving::new(active);
         let world = ComponentWorld {
             table,
@@ -146,8 +136,8 @@ impl Equipment {
             sessions: self.interfaces.iter().map(|(interface, grant)| (interface.slot(), interface.open(grant))).collect(),
         };
         let mut store = self.store(active, serving, World::Component(world))?;
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        store.set_hostcall_fuel(limits.host_call_bytes as usize);
+        store.set_max_component_handles(limits.handles as usize);
         Ok(store)
     }
 
@@ -189,11 +179,11 @@ impl Equipment {
         }
         let mut wasi = match program {
             Some(program) => {
-                let mut wasi = wasi_builder();
+                let mut wasi = wasi_builder(active);
                 program.equip(&mut wasi, &active.equipment, serving);
                 wasi
             }
-            None => Self::wasi(&active.equipment, serving),
+            None => Self::wasi(active, serving),
         };
         for dir in &self.dirs {
             let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
@@ -203,8 +193,8 @@ impl Equipment {
     }
 
     /// What a guest gets of wasi:cli and the like that is no program.
-    pub(crate) fn wasi(equipment: &Arc<Self>, serving: &Serving) -> WasiCtxBuilder {
-        let mut wasi = wasi_builder();
+    pub(crate) fn wasi(active: &Active, serving: &Serving) -> WasiCtxBuilder {
+        let (mut wasi, equipment) = (wasi_builder(active), &active.equipment);
         let log = |stream| LogStream::new(equipment, serving, stream);
         wasi.stdout(log("stdout")).stderr(log("stderr"));
         if !equipment.env.is_empty() {
@@ -217,10 +207,10 @@ impl Equipment {
     }
 }
 
-fn wasi_builder() -> WasiCtxBuilder {
+fn wasi_builder(active: &Active) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     // A socket that may go nowhere is a descriptor of the process all the same.
-    wasi.max_random_size(RANDOM_BYTES_MAX).allow_tcp(false).allow_udp(false);
+    wasi.max_random_size(active.module.limits.random_bytes.into()).allow_tcp(false).allow_udp(false);
     wasi
 }
 

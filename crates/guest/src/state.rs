@@ -253,7 +253,7 @@ impl State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let Self { serving, world: World::Component(world), .. } = self else { unreachable!("core modules have preview 1") };
-        let ctx = world.wasi.get_or_insert_with(|| Equipment::wasi(&serving.active().equipment, serving).build());
+        let ctx = world.wasi.get_or_insert_with(|| Equipment::wasi(&serving.active(), serving).build());
         WasiCtxView { ctx, table: &mut world.table }
     }
 }

@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
+use base::{About, ClientLimits, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use ipnet::IpNet;
 use toml::{Spanned, Value};
 
@@ -239,6 +239,7 @@ impl Build<'_> {
             health,
             metrics,
             cache: self.cache(&raw.cache)?,
+            clients: self.clients(&raw.clients)?,
             access_log: raw.access_log,
             modules_loaded: raw
                 .modules_loaded
@@ -273,6 +274,28 @@ impl Build<'_> {
             size_bytes,
             entries: self.whole(raw.entries.as_ref(), "entries", 1..=CACHE_ENTRIES_MAX, default.entries)?,
             entry_bytes: self.size(raw.entry.as_ref(), "entry", 1..=size_bytes, default.entry_bytes.min(size_bytes))?,
+        })
+    }
+
+    fn clients(&self, raw: &raw::Clients) -> Checked<ClientLimits> {
+        let (least, cap, default) = (ClientLimits::LEAST, ClientLimits::CAPS, ClientLimits::default());
+        let time = |value: &Option<_>, key, of: fn(&ClientLimits) -> Duration| -> Checked<Duration> {
+            Ok(self.duration(value.as_ref(), key, of(&least)..=of(&cap))?.unwrap_or(of(&default)))
+        };
+        let size = |value: &Option<_>, key, of: fn(&ClientLimits) -> u32| -> Checked<u32> {
+            let bytes = self.size(value.as_ref(), key, of(&least).into()..=of(&cap).into(), of(&default).into())?;
+            // Under its cap, which is one.
+            Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
+        };
+        Ok(ClientLimits {
+            first_byte: time(&raw.first_byte, "first_byte", |limits| limits.first_byte)?,
+            head: time(&raw.head, "head", |limits| limits.head)?,
+            body_idle: time(&raw.body_idle, "body_idle", |limits| limits.body_idle)?,
+            write_stall: time(&raw.write_stall, "write_stall", |limits| limits.write_stall)?,
+            keep_alive: time(&raw.keep_alive, "keep_alive", |limits| limits.keep_alive)?,
+            target_bytes: size(&raw.target, "target", |limits| limits.target_bytes)?,
+            fields_bytes: size(&raw.fields, "fields", |limits| limits.fields_bytes)?,
+            fields: self.whole(raw.field_count.as_ref(), "field_count", least.fields..=cap.fields, default.fields)?,
         })
     }
 
@@ -464,28 +487,35 @@ impl Build<'_> {
     fn limits(&self, raw: &raw::Limits) -> Checked<Limits> {
         let (cap, default) = (Limits::CAPS, Limits::default());
         let time = |value: &Option<_>, key, cap| self.duration(value.as_ref(), key, Duration::from_nanos(1)..=cap);
-        let count = |value: &Option<_>, key, cap, default| self.whole(value.as_ref(), key, 0..=cap, default);
+        let size = |value: &Option<_>, key, least, of: fn(&Limits) -> u64| {
+            self.size(value.as_ref(), key, least..=of(&cap), of(&default))
+        };
+        // Under its cap, which is one.
+        let few_bytes = |value: &Option<_>, key, of: fn(&Limits) -> u64| -> Checked<u32> {
+            Ok(u32::try_from(size(value, key, 1, of)?).unwrap_or(u32::MAX))
+        };
+        let count = |value: &Option<Spanned<i64>>, key, least, of: fn(&Limits) -> u32| {
+            self.whole(value.as_ref(), key, least..=of(&cap), of(&default))
+        };
         Ok(Limits {
             cpu: time(&raw.cpu, "cpu", cap.cpu)?.unwrap_or(default.cpu),
             wall: time(&raw.wall, "wall", cap.wall)?.unwrap_or(default.wall),
             stream_idle: time(&raw.stream_idle, "stream_idle", cap.stream_idle)?.unwrap_or(default.stream_idle),
             stream_total: time(&raw.stream_total, "stream_total", cap.stream_total.unwrap_or(Duration::MAX))?
                 .or(default.stream_total),
-            memory_bytes: self.size(raw.memory.as_ref(), "memory", 1..=cap.memory_bytes, default.memory_bytes)?,
-            body_bytes: self.size(raw.body.as_ref(), "body", 0..=cap.body_bytes, default.body_bytes)?,
-            buffer_bytes: self.size(raw.buffer.as_ref(), "buffer", 1..=cap.buffer_bytes, default.buffer_bytes)?,
-            outbound_requests: count(
-                &raw.outbound_requests,
-                "outbound_requests",
-                cap.outbound_requests,
-                default.outbound_requests,
-            )?,
-            outbound_concurrent: count(
-                &raw.outbound_concurrent,
-                "outbound_concurrent",
-                cap.outbound_concurrent,
-                default.outbound_concurrent,
-            )?,
+            memory_bytes: size(&raw.memory, "memory", 1, |limits| limits.memory_bytes)?,
+            body_bytes: size(&raw.body, "body", 0, |limits| limits.body_bytes)?,
+            buffer_bytes: size(&raw.buffer, "buffer", 1, |limits| limits.buffer_bytes)?,
+            outbound_requests: count(&raw.outbound_requests, "outbound_requests", 0, |limits| limits.outbound_requests)?,
+            outbound_concurrent: count(&raw.outbound_concurrent, "outbound_concurrent", 0, |limits| limits.outbound_concurrent)?,
+            depth: count(&raw.depth, "depth", 0, |limits| limits.depth)?,
+            calls: count(&raw.calls, "calls", 1, |limits| limits.calls)?,
+            descriptors: count(&raw.descriptors, "descriptors", 0, |limits| limits.descriptors)?,
+            handles: count(&raw.handles, "handles", 1, |limits| limits.handles)?,
+            resources: count(&raw.resources, "resources", 1, |limits| limits.resources)?,
+            host_call_bytes: few_bytes(&raw.host_call, "host_call", |limits| limits.host_call_bytes.into())?,
+            fields_bytes: few_bytes(&raw.fields, "fields", |limits| limits.fields_bytes.into())?,
+            random_bytes: few_bytes(&raw.random, "random", |limits| limits.random_bytes.into())?,
         })
     }
 

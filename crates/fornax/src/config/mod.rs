@@ -32,7 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
+use base::{About, ClientLimits, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use guest::Reuse;
 use ipnet::IpNet;
 
@@ -79,6 +79,8 @@ pub struct Server {
     pub metrics: Option<String>,
     /// How much of answers is kept, for the routes that say so.
     pub cache: Cache,
+    /// What clients may take and send.
+    pub clients: ClientLimits,
     /// Whether each request is a line of the log, in Apache's combined form.
     pub access_log: bool,
     /// How many modules may have their code in memory; as many as the machine carries where nothing is said.
@@ -126,6 +128,7 @@ impl Default for Server {
             health: None,
             metrics: None,
             cache: Cache::default(),
+            clients: ClientLimits::default(),
             access_log: false,
             modules_loaded: None,
             trusted_proxies: Vec::new(),

@@ -71,6 +71,8 @@ pub(super) struct Server {
     #[serde(default)]
     pub(super) cache: Cache,
     #[serde(default)]
+    pub(super) clients: Clients,
+    #[serde(default)]
     pub(super) access_log: bool,
     pub(super) modules_loaded: Option<Spanned<i64>>,
     #[serde(default)]
@@ -91,6 +93,19 @@ pub(super) struct Cache {
     pub(super) size: Option<Spanned<Value>>,
     pub(super) entries: Option<Spanned<i64>>,
     pub(super) entry: Option<Spanned<Value>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clients {
+    pub(super) first_byte: Option<Spanned<Value>>,
+    pub(super) head: Option<Spanned<Value>>,
+    pub(super) body_idle: Option<Spanned<Value>>,
+    pub(super) write_stall: Option<Spanned<Value>>,
+    pub(super) keep_alive: Option<Spanned<Value>>,
+    pub(super) target: Option<Spanned<Value>>,
+    pub(super) fields: Option<Spanned<Value>>,
+    pub(super) field_count: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -180,6 +195,14 @@ pub(super) struct Limits {
     pub(super) stream_total: Option<Spanned<Value>>,
     pub(super) outbound_requests: Option<Spanned<i64>>,
     pub(super) outbound_concurrent: Option<Spanned<i64>>,
+    pub(super) depth: Option<Spanned<i64>>,
+    pub(super) calls: Option<Spanned<i64>>,
+    pub(super) descriptors: Option<Spanned<i64>>,
+    pub(super) handles: Option<Spanned<i64>>,
+    pub(super) resources: Option<Spanned<i64>>,
+    pub(super) host_call: Option<Spanned<Value>>,
+    pub(super) fields: Option<Spanned<Value>>,
+    pub(super) random: Option<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]

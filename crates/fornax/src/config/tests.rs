@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, Entry, Limits, ModuleId, PageKind, TenantLimits};
+use base::{About, ClientLimits, Entry, Limits, ModuleId, PageKind, TenantLimits};
 
 use super::{
     Cache, Chain, Config, Link, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag,
@@ -67,6 +67,18 @@ fn text(value: &str) -> String {
     value.to_owned()
 }
 
+/// What the example says of clients.
+const CLIENTS: ClientLimits = ClientLimits {
+    first_byte: Duration::from_secs(5),
+    head: Duration::from_secs(2),
+    body_idle: Duration::from_secs(5),
+    write_stall: Duration::from_secs(5),
+    keep_alive: Duration::from_secs(30),
+    target_bytes: 4 << 10,
+    fields_bytes: 32 << 10,
+    fields: 50,
+};
+
 #[test]
 fn the_example_has_every_key() {
     let folder = Folder::new();
@@ -85,6 +97,7 @@ fn the_example_has_every_key() {
     let tls = config.server.tls.as_ref().expect("two files");
     assert_eq!((&tls.cert, &tls.key), (&root.join("cert.pem"), &root.join("key.pem")));
     assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
+    assert_eq!(config.server.clients, CLIENTS);
     let quotas = TenantLimits {
         in_flight: 64,
         queue: 128,
@@ -116,6 +129,14 @@ fn the_example_has_every_key() {
         buffer_bytes: 2 << 20,
         outbound_requests: 8,
         outbound_concurrent: 4,
+        depth: 4,
+        calls: 50,
+        descriptors: 32,
+        handles: 1024,
+        resources: 512,
+        host_call_bytes: 4 << 20,
+        fields_bytes: 64 << 10,
+        random_bytes: 64 << 10,
     };
     assert_eq!(cart.limits, limits);
     assert_eq!((next.id, next.entry, &next.limits), (None, None, &Limits::default()));
@@ -222,6 +243,17 @@ const BAD_FILES: &[(&str, &str)] = &[
     (
         "[server]\ngrace = 30\nA_MODULE",
         "`grace` is no duration in fornax.toml at line 2, column 9; write a number and a unit, such as `200ms`, `5s` or `2m`",
+    ),
+    ("[server]\nclients = { head = '10m' }\nA_MODULE", "`head` over its cap of 5m in fornax.toml at line 2, column 20"),
+    (
+        "[server]\nclients = { keep_alive = '0s' }\nA_MODULE",
+        "`keep_alive` must be more than 0 in fornax.toml at line 2, column 26",
+    ),
+    ("[server]\nclients = { target = '1MiB' }\nA_MODULE", "`target` over its cap of 64 KiB in fornax.toml at line 2, column 22"),
+    ("[server]\nclients = { fields = 1 }\nA_MODULE", "`fields` must be at least 8 KiB in fornax.toml at line 2, column 22"),
+    (
+        "[server]\nclients = { field_count = 1001 }\nA_MODULE",
+        "`field_count` not between 16 and 1000 in fornax.toml at line 2, column 27",
     ),
     ("[server]\ngrace = '2h'\nA_MODULE", "`grace` over its cap of 1h in fornax.toml at line 2, column 9"),
     ("[server]\nhealth = 'up'\nA_MODULE", "bad path `up` in fornax.toml at line 2, column 10; write one such as `/healthz`"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use base::ClientLimits;
 use http::uri::Scheme;
 
 use crate::http::request_body::Leftover;
@@ -24,24 +25,13 @@ pub(crate) enum Phase {
     Idle = 3,
 }
 
-impl Phase {
-    /// How long a client may take.
-    pub(crate) fn patience(self) -> Option<Duration> {
-        match self {
-            Self::FirstByte => Some(Duration::from_secs(10)),
-            Self::Head => Some(Duration::from_secs(5)),
-            Self::Busy => None,
-            Self::Idle => Some(Duration::from_secs(60)),
-        }
-    }
-}
-
 /// One per connection. A body may end elsewhere, on a runner; a late reading only costs patience, so relaxed atomics do.
 #[derive(Debug)]
 pub(crate) struct Clock {
     born: Instant,
     peer: SocketAddr,
     is_tls: bool,
+    limits: ClientLimits,
     phase: AtomicU8,
     since_ns: AtomicU64,
     /// What of the request and its answer is not over; of HTTP/2, how many streams. More than are open at once may be on their
@@ -56,11 +46,12 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new(peer: SocketAddr, is_tls: bool) -> Self {
+    pub(crate) fn new(peer: SocketAddr, is_tls: bool, limits: ClientLimits) -> Self {
         Self {
             born: Instant::now(),
             peer,
             is_tls,
+            limits,
             phase: AtomicU8::new(Phase::FirstByte as u8),
             since_ns: AtomicU64::new(0),
             parts: AtomicU32::new(0),
@@ -78,6 +69,11 @@ impl Clock {
     /// The scheme of what is asked for here.
     pub(crate) fn scheme(&self) -> Scheme {
         if self.is_tls { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    /// How long the client may take for what.
+    pub(crate) fn limits(&self) -> &ClientLimits {
+        &self.limits
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -133,7 +129,13 @@ impl Clock {
 
     /// When patience ends in the present phase.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.since() + self.phase().patience()?)
+        let patience = match self.phase() {
+            Phase::FirstByte => self.limits.first_byte,
+            Phase::Head => self.limits.head,
+            Phase::Busy => return None,
+            Phase::Idle => self.limits.keep_alive,
+        };
+        Some(self.since() + patience)
     }
 
     /// Returns when there has been nothing under way for so long, from now on.
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn nothing_is_idle_while_a_stream_is_open() {
-        let clock = Arc::new(Clock::new(SocketAddr::from(([127, 0, 0, 1], 1)), false));
+        let clock = Arc::new(Clock::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, ClientLimits::default()));
         let (first, second) = (clock.begin_stream(), clock.begin_stream());
         drop(first);
         assert_eq!(clock.phase(), Phase::Busy);
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn patience_is_that_of_what_a_client_owes() {
-        let clock = Arc::new(Clock::new(SocketAddr::from(([127, 0, 0, 1], 1)), false));
+        let clock = Arc::new(Clock::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, ClientLimits::default()));
         let left = || clock.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64().ceil());
         assert_eq!((clock.phase(), left()), (Phase::FirstByte, Some(10.0)));
         clock.enter(Phase::Head);

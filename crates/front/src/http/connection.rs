@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{error, io};
 
+use base::ClientLimits;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,20 +16,18 @@ use tokio::sync::watch;
 use crate::http::clock::{Clock, Phase};
 use crate::http::http2;
 use crate::http::io::{Protocol, Socket};
-use crate::http::router::FIELDS_MAX;
 use crate::http::service::Service;
 use crate::http::transport::Transport;
-
-/// Bytes of a request head: 64 KiB of fields and 8 KiB of target.
-pub(super) const HEAD_BYTES_MAX: usize = 72 << 10;
-
-/// For what comes before TLS is agreed: as long as for the first byte where there is none.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// When the server drains: how long a connection that is between requests is still read. What a client sent before it
 /// could know arrives by then.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 const LAST_REQUEST_POLL: Duration = Duration::from_millis(5);
+
+/// Bytes of a request head.
+pub(super) fn head_bytes_max(limits: &ClientLimits) -> u32 {
+    limits.target_bytes + limits.fields_bytes
+}
 
 /// Serves a connection to its end.
 pub(super) async fn serve(
@@ -37,7 +36,7 @@ pub(super) async fn serve(
     service: Arc<Service>,
     mut draining: watch::Receiver<bool>,
 ) {
-    let clock = Arc::new(Clock::new(client, service.options.tls.is_some()));
+    let clock = Arc::new(Clock::new(client, service.options.tls.is_some(), service.options.clients));
     let opened = tokio::select! {
         opened = open(stream, &clock, &service) => opened,
         () = no_request_in_time(&mut draining, &clock) => return,
@@ -66,7 +65,10 @@ async fn open(stream: std::net::TcpStream, clock: &Arc<Clock>, service: &Service
     let transport = match &service.options.tls {
         None => Transport::Plain(stream),
         // Boxed, as what is kept of it is: only connections with TLS pay for its size.
-        Some(tls) => Transport::Tls(Box::new(tokio::time::timeout(HANDSHAKE, Box::pin(tls.accept(stream))).await??)),
+        Some(tls) => {
+            let agreed = tokio::time::timeout(clock.limits().first_byte, Box::pin(tls.accept(stream)));
+            Transport::Tls(Box::new(agreed.await??))
+        }
     };
     let mut socket = Socket::new(transport, Arc::clone(clock));
     let protocol = socket.protocol().await?;
@@ -80,8 +82,8 @@ async fn serve_http1(
     mut draining: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     let connection = http1::Builder::new()
-        .max_headers(FIELDS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(clock.limits().fields as usize)
+        .max_buf_size(head_bytes_max(clock.limits()) as usize)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(socket), service_fn(|request| Service::begin(service, clock, request)));
     let mut connection = std::pin::pin!(connection);

@@ -31,16 +31,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::http::clock::{Clock, Phase};
-use crate::http::connection::{HEAD_BYTES_MAX, told_to_end};
-use crate::http::io::{Socket, Timer, WRITE_STALL};
-use crate::http::router::FIELDS_MAX;
+use crate::http::connection::{head_bytes_max, told_to_end};
+use crate::http::io::{Socket, Timer};
 use crate::http::service::{Service, TrackedBody};
 
 /// Streams that are open at once: what RFC 9113 asks servers to allow, and what browsers use.
 const STREAMS_MAX: u32 = 100;
 
-/// What the list of fields may measure: every head of HTTP/1, and the 32 bytes that HTTP/2 counts for each field.
-const FIELD_LIST_BYTES_MAX: usize = HEAD_BYTES_MAX + 32 * FIELDS_MAX;
+/// What HTTP/2 counts for each field beside its bytes.
+const FIELD_EXTRA_BYTES: u32 = 32;
 
 /// Bytes a client may send of one body before its reader takes some: 5 MB/s to the other side of the world.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -88,10 +87,12 @@ pub(super) async fn serve(
 ) -> hyper::Result<()> {
     clock.enter(Phase::Idle);
     let tally = Arc::new(Tally::default());
-    let connection = http2::Builder::new(Streams)
+    let limits = clock.limits();
+    let connection = http2::Builder::new(Streams { write_stall: limits.write_stall })
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(FIELD_LIST_BYTES_MAX).unwrap_or(u32::MAX))
+        // Every head of HTTP/1.
+        .max_header_list_size(head_bytes_max(limits) + FIELD_EXTRA_BYTES * limits.fields)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BYTES_MAX)
@@ -109,7 +110,7 @@ pub(super) async fn serve(
             return connection.now_or_never().unwrap_or(Ok(()));
         }
         () = told_to_end(&mut draining) => {}
-        () = idle(clock) => {}
+        () = clock.idle_for(limits.keep_alive) => {}
     }
     // GOAWAY, and a PING: what a client sent before it could know is still answered.
     connection.as_mut().graceful_shutdown();
@@ -117,13 +118,6 @@ pub(super) async fn serve(
         ended = connection => ended,
         () = tally.too_many.notified() => Ok(()),
         () = clock.idle_for(GOODBYE) => Ok(()),
-    }
-}
-
-/// Returns when a connection has had no stream for as long as one of HTTP/1 may have no request.
-async fn idle(clock: &Clock) {
-    if let Some(patience) = Phase::Idle.patience() {
-        clock.idle_for(patience).await;
     }
 }
 
@@ -251,17 +245,19 @@ impl HttpBody for Paced {
 
 /// Runs streams, on this core.
 #[derive(Clone, Copy)]
-struct Streams;
+struct Streams {
+    write_stall: Duration,
+}
 
 impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Streams {
     fn execute(&self, stream: S) {
-        tokio::spawn(WAITING_SINCE.scope(Cell::new(None), while_taken(stream)));
+        tokio::spawn(WAITING_SINCE.scope(Cell::new(None), while_taken(stream, self.write_stall)));
     }
 }
 
 /// Drives a stream to its end, or until its client has left a piece waiting for as long as it may leave a socket full. Then
 /// it is reset; the connection and its other streams go on.
-async fn while_taken(stream: impl Future<Output = ()>) {
+async fn while_taken(stream: impl Future<Output = ()>, write_stall: Duration) {
     let mut stream = pin!(stream);
     let mut timer = Timer::default();
     poll_fn(|cx| {
@@ -269,7 +265,7 @@ async fn while_taken(stream: impl Future<Output = ()>) {
             return Poll::Ready(());
         }
         match WAITING_SINCE.with(Cell::get) {
-            Some(since) => timer.poll(cx, since + WRITE_STALL),
+            Some(since) => timer.poll(cx, since + write_stall),
             None => Poll::Pending,
         }
     })

@@ -23,9 +23,6 @@ use crate::http::head::Framing;
 use crate::http::tls;
 use crate::http::transport::Transport;
 
-/// How long a client may refuse to take bytes.
-pub(super) const WRITE_STALL: Duration = Duration::from_secs(10);
-
 /// A client that has closed its sending side may still want its answer, or may have left: on TCP the two look the same. It is
 /// taken as gone after this long: an answer that is made at once arrives, and nobody works for long for a client that left.
 const HALF_CLOSED: Duration = Duration::from_millis(250);
@@ -174,7 +171,7 @@ impl Socket {
             return written;
         }
         let since = *self.write_stalled_at.get_or_insert_with(Instant::now);
-        ready!(self.write_timer.poll(cx, since + WRITE_STALL));
+        ready!(self.write_timer.poll(cx, since + self.clock.limits().write_stall));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use base::{Error, Kind};
+use base::{ClientLimits, Error, Kind};
 use futures_util::FutureExt as _;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,6 +55,8 @@ pub struct HttpOptions {
     pub cache: CacheOptions,
     /// Whether each request is a line of the access log.
     pub access_log: bool,
+    /// What clients may take and send.
+    pub clients: ClientLimits,
     /// Whose word about their clients counts.
     pub trusted_proxies: Proxies,
     /// What is shown to clients; without it they are served in the clear.

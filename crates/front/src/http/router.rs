@@ -4,24 +4,14 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Error, Found, Kind, Picked, Route, Snapshot};
+use base::{ClientLimits, Error, Found, Kind, Picked, Quantity, Route, Snapshot};
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, header};
 
 use crate::http::forwarded::Origin;
 
-/// Longest request target: what browsers and proxies agree to carry.
-const URI_BYTES_MAX: usize = 8 << 10;
-
-/// Bytes of a request's fields: names, values, and the four bytes around them. hyper's own bound is that of its buffer,
-/// which it may overshoot.
-const FIELDS_BYTES_MAX: usize = 64 << 10;
-
 /// The longest that is registered has 17 letters; a longer one is no method, and would be noted wherever methods are.
 const METHOD_BYTES_MAX: usize = 64;
-
-/// Fields of a request. hyper holds HTTP/1 to it by itself.
-pub(crate) const FIELDS_MAX: usize = 100;
 
 /// Who answers a request.
 pub(crate) struct Way {
@@ -81,18 +71,24 @@ fn stored<B>(snapshot: &Snapshot, host: &str, request: &Request<B>, route: &Rout
 
 /// The host without its port. Exactly one `Host`, well-formed; an absolute target, which is what HTTP/2 always has, must agree
 /// with it (RFC 9112, 3.2; RFC 9113, 8.3.1).
-pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin) -> Result<&'a str, Error> {
+pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin, limits: &ClientLimits) -> Result<&'a str, Error> {
     let scheme = &origin.scheme;
     let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
-    if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > URI_BYTES_MAX {
-        return Err(Error::new(Kind::UriTooLong, "the request target is longer than 8 KiB"));
+    let size = |bytes: u32| Quantity::Bytes(Some(bytes.into()));
+    if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > limits.target_bytes as usize {
+        return Err(Error::new(Kind::UriTooLong, format!("the request target is longer than {}", size(limits.target_bytes))));
     }
+    // hyper's own bound is that of its buffer, which it may overshoot.
     let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if fields > FIELDS_BYTES_MAX {
-        return Err(Error::new(Kind::HeadersTooLarge, "the request's fields are larger than 64 KiB"));
+    if fields > limits.fields_bytes as usize {
+        return Err(Error::new(
+            Kind::HeadersTooLarge,
+            format!("the request's fields are larger than {}", size(limits.fields_bytes)),
+        ));
     }
-    if request.headers().len() > FIELDS_MAX {
-        return Err(Error::new(Kind::HeadersTooLarge, "the request has more than 100 fields"));
+    // hyper holds HTTP/1 to it by itself.
+    if request.headers().len() > limits.fields as usize {
+        return Err(Error::new(Kind::HeadersTooLarge, format!("the request has more than {} fields", limits.fields)));
     }
     if request.method().as_str().len() > METHOD_BYTES_MAX {
         return Err(bad("the request method is longer than 64 bytes"));
@@ -161,6 +157,10 @@ mod tests {
         Origin { client: SocketAddr::from(([192, 0, 2, 1], 1)), scheme: scheme.clone(), is_told }
     }
 
+    fn of<'a>(request: &'a Request<()>, origin: &Origin) -> Result<&'a str, Error> {
+        host_of(request, origin, &ClientLimits::default())
+    }
+
     fn host(uri: &str, hosts: &[&str]) -> Result<String, Kind> {
         host_by(&Scheme::HTTP, uri, hosts)
     }
@@ -170,7 +170,7 @@ mod tests {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        host_of(&request.body(()).expect("a request"), &by(scheme, false)).map(str::to_owned).map_err(|error| error.kind)
+        of(&request.body(()).expect("a request"), &by(scheme, false)).map(str::to_owned).map_err(|error| error.kind)
     }
 
     #[test]
@@ -218,9 +218,9 @@ mod tests {
         assert_eq!(host("http://a.example/x", &["b.example"]), Err(Kind::BadRequest));
         assert_eq!(host("https://a.example/x", &["a.example"]), Err(Kind::BadRequest));
         let large = Request::builder().uri("/").header(header::HOST, "a").header("x", "v".repeat(65 << 10));
-        let many = (0..FIELDS_MAX).fold(Request::builder().uri("/").header(header::HOST, "a"), |many, _| many.header("x", "v"));
+        let many = (0..100).fold(Request::builder().uri("/").header(header::HOST, "a"), |many, _| many.header("x", "v"));
         for too_large in [large, many] {
-            let error = host_of(&too_large.body(()).expect("a request"), &by(&Scheme::HTTP, false)).expect_err("too large");
+            let error = of(&too_large.body(()).expect("a request"), &by(&Scheme::HTTP, false)).expect_err("too large");
             assert_eq!(error.kind, Kind::HeadersTooLarge);
         }
         assert_eq!(host(&format!("/{}", "a".repeat(9000)), &["a"]), Err(Kind::UriTooLong));
@@ -238,7 +238,7 @@ mod tests {
             [("http://a.example/", Ok("a.example")), ("https://a.example/", Ok("a.example")), ("ftp://a.example/", Err(()))]
         {
             let request = Request::get(uri).header(header::HOST, "a.example").body(()).expect("a request");
-            assert_eq!(host_of(&request, &by(&Scheme::HTTPS, true)).map_err(|_| ()), expected, "told by a proxy: {uri}");
+            assert_eq!(of(&request, &by(&Scheme::HTTPS, true)).map_err(|_| ()), expected, "told by a proxy: {uri}");
         }
     }
 }

@@ -29,9 +29,6 @@ use crate::http::seen::Seen;
 use crate::http::{pages, router};
 use crate::reply::error_response;
 
-/// How long a client may be silent within its body.
-const BODY_IDLE: Duration = Duration::from_secs(10);
-
 /// What the metrics are written in: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -146,7 +143,7 @@ impl Service {
     /// is waited for.
     fn find(&self, request: &Request<RequestBody>, origin: &Origin, seen: &mut Option<Box<Seen>>) -> Next {
         let snapshot = self.road.snapshots.load();
-        let host = router::host_of(request, origin);
+        let host = router::host_of(request, origin, &self.options.clients);
         if let (Ok(_), Some(page)) = (&host, self.own_page(request, &snapshot)) {
             return Next::Answer(page);
         }
@@ -305,7 +302,7 @@ impl Service {
         };
         let fault = (!request.body().is_end_stream()).then(Arc::<BodyFault>::default);
         let request = request.map(|body| match &fault {
-            Some(fault) => limit_body(body, module.limits.body_bytes, BODY_IDLE, fault),
+            Some(fault) => limit_body(body, module.limits.body_bytes, self.options.clients.body_idle, fault),
             None => Body::Empty,
         });
         let call = match self.road.gate.admit(routed, Input::Http(request)).await {

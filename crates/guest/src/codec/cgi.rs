@@ -79,12 +79,12 @@ fn decoded(path: &str) -> String {
     percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
-fn response(reply: Reply) -> Result<Response<Body>, Error> {
+fn response(reply: Reply, fields_max: u32) -> Result<Response<Body>, Error> {
     let stdout = stdout_of(reply)?;
     if stdout.is_empty() {
         return Err(Error::new(Kind::NoResponse, "the guest ended without an answer"));
     }
-    let (mut fields, mut status, mut rest) = (Fields::default(), None, &stdout[..]);
+    let (mut fields, mut status, mut rest) = (Fields::up_to(fields_max), None, &stdout[..]);
     loop {
         let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
             return Err(bad_response("no empty line ends the fields"));
@@ -128,7 +128,7 @@ mod tests {
 
     fn answer(stdout: &str) -> Result<(u16, String, Vec<String>), Kind> {
         let reply = Reply::Command(Exit { code: 0, stdout: Bytes::copy_from_slice(stdout.as_bytes()) });
-        let response = response(reply).map_err(|error| error.kind)?;
+        let response = response(reply, 128 << 10).map_err(|error| error.kind)?;
         let fields = response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")));
         let fields = fields.collect();
         let status = response.status().as_u16();

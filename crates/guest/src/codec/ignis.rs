@@ -61,10 +61,10 @@ pub(crate) fn train_case(name: &str) -> String {
     name.chars().map(letter).collect()
 }
 
-/// The request of an `FDRequest` a guest made; its URI is absolute.
-pub(crate) fn decode_request(bytes: &[u8]) -> Option<http::Request<Bytes>> {
+/// The request of an `FDRequest` a guest made; its URI is absolute, and its fields have at most so many bytes.
+pub(crate) fn decode_request(bytes: &[u8], fields_max: u32) -> Option<http::Request<Bytes>> {
     let mut builder = http::Request::builder();
-    let (mut body, mut fields) = (Bytes::new(), Fields::default());
+    let (mut body, mut fields) = (Bytes::new(), Fields::up_to(fields_max));
     let mut message = Reader::new(bytes);
     while let Some(field) = message.next().ok()? {
         builder = match field {
@@ -111,14 +111,14 @@ fn write_fields(message: &mut Writer, number: u64, headers: &http::HeaderMap) {
     }
 }
 
-fn response(reply: Reply) -> Result<Response<Body>, Error> {
+fn response(reply: Reply, fields_max: u32) -> Result<Response<Body>, Error> {
     let stdout = stdout_of(reply)?;
-    decode(&stdout).map_err(|Malformed| bad_response("standard output is no FDResponse"))?
+    decode(&stdout, fields_max).map_err(|Malformed| bad_response("standard output is no FDResponse"))?
 }
 
 /// The answer of a message, or what is no HTTP in it.
-fn decode(bytes: &Bytes) -> Result<Result<Response<Body>, Error>, Malformed> {
-    let (mut status, mut body, mut fields) = (0, Bytes::new(), Fields::default());
+fn decode(bytes: &Bytes, fields_max: u32) -> Result<Result<Response<Body>, Error>, Malformed> {
+    let (mut status, mut body, mut fields) = (0, Bytes::new(), Fields::up_to(fields_max));
     let mut message = Reader::new(bytes);
     while let Some(field) = message.next()? {
         match field {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn answer(stdout: &[u8]) -> Result<Response<Body>, Error> {
-        response(Reply::Command(Exit { code: 0, stdout: Bytes::copy_from_slice(stdout) }))
+        response(Reply::Command(Exit { code: 0, stdout: Bytes::copy_from_slice(stdout) }), 128 << 10)
     }
 
     fn field(name: &str, values: &[&str]) -> Vec<u8> {
@@ -245,7 +245,7 @@ mod tests {
         {
             assert_eq!(answer(&bytes).expect_err("refused").kind, Kind::BadResponse, "{bytes:?}");
         }
-        let failed = response(Reply::Command(Exit { code: 3, stdout: Bytes::new() })).expect_err("refused");
+        let failed = response(Reply::Command(Exit { code: 3, stdout: Bytes::new() }), 128 << 10).expect_err("refused");
         assert_eq!((failed.kind, failed.detail().as_str()), (Kind::GuestExit, "exit code 3"));
     }
 
@@ -262,9 +262,9 @@ mod tests {
         };
         for entries in [many, empty, large] {
             assert_eq!(answer(&message(4, &entries)).expect_err("refused").kind, Kind::BadResponse);
-            assert!(decode_request(&message(2, &entries)).is_none());
+            assert!(decode_request(&message(2, &entries), 128 << 10).is_none());
         }
         let fits = [field("X-A", &["1", "2"]), field("X-B", &["3"])];
-        assert_eq!(decode_request(&message(2, &fits)).expect("a request").headers().len(), 3);
+        assert_eq!(decode_request(&message(2, &fits), 128 << 10).expect("a request").headers().len(), 3);
     }
 }

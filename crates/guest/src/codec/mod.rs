@@ -28,7 +28,8 @@ pub(crate) struct Codec {
     /// The entry it is for.
     pub(crate) entry: Entry,
     request: fn(&Request<'_>, Bytes) -> Result<Input, Error>,
-    pub(crate) response: fn(Reply) -> Result<Response<Body>, Error>,
+    /// With the bytes that its fields may have.
+    pub(crate) response: fn(Reply, u32) -> Result<Response<Body>, Error>,
 }
 
 /// Every codec.
@@ -117,7 +118,8 @@ pub(crate) fn handle(
         let (head, body) = request.into_parts();
         let body = body_in_time(body, &call.deadline, &call.module.limits).await?;
         call.input = (codec.request)(&Request { head: &head, via: &call.via }, body)?;
-        (codec.response)(handler.handle(call).await?).map(Reply::Http)
+        let fields_max = call.module.limits.fields_bytes;
+        (codec.response)(handler.handle(call).await?, fields_max).map(Reply::Http)
     })
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn input(request: &Request<'_>, body: Bytes) -> Bytes {
     input.unwrap_or_default().into()
 }
 
-fn response(reply: Reply) -> Result<Response<Body>, Error> {
+fn response(reply: Reply, _fields_max: u32) -> Result<Response<Body>, Error> {
     let Reply::Bytes(Output { text, code }) = reply else {
         return Err(Error::new(Kind::Internal, "the plugin gave another's reply"));
     };
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_code_stands_beside_the_lines() {
-        let response = response(Reply::Bytes(Output { text: "one\ntwo".to_owned(), code: -2 })).expect("an answer");
+        let response = response(Reply::Bytes(Output { text: "one\ntwo".to_owned(), code: -2 }), 128 << 10).expect("an answer");
         assert_eq!((response.status().as_u16(), &response.headers()[RETURN_CODE]), (200, &HeaderValue::from_static("-2")));
     }
 }

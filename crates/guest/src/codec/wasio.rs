@@ -77,9 +77,9 @@ fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
     joined
 }
 
-fn response(reply: Reply) -> Result<Response<Body>, Error> {
+fn response(reply: Reply, fields_max: u32) -> Result<Response<Body>, Error> {
     let body = stdout_of(reply)?;
-    let mut fields = Fields::default();
+    let mut fields = Fields::up_to(fields_max);
     fields.add(header::CONTENT_TYPE.as_str().as_bytes(), sniff::content_type(&body).as_bytes())?;
     fields.response(200, body)
 }

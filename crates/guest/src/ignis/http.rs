@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base::Limits;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -41,7 +42,8 @@ pub(super) async fn json(caller: &mut Caller<'_, State>, message: &[u8], room: u
     let body = Bytes::from(STANDARD.decode(asked.body.unwrap_or_default()).ok()?);
     let mut request = Request::builder().method(method.as_str()).uri(&asked.url).body(body).ok()?;
     if let Some(AskedFields(fields)) = asked.headers {
-        *request.headers_mut() = fields.into_map();
+        let fits = fields.bytes() <= caller.data().active().module.limits.fields_bytes as usize;
+        *request.headers_mut() = fits.then(|| fields.into_map())?;
     }
     // In base64 three bytes become four.
     let (head, body) = send(caller, request, u64::from(room) / 4 * 3).await?;
@@ -55,7 +57,7 @@ pub(super) async fn json(caller: &mut Caller<'_, State>, message: &[u8], room: u
 
 /// The same in protobuf.
 pub(super) async fn protobuf(caller: &mut Caller<'_, State>, message: &[u8]) -> Option<Vec<u8>> {
-    let request = ignis::decode_request(message)?;
+    let request = ignis::decode_request(message, caller.data().active().module.limits.fields_bytes)?;
     let (head, body) = send(caller, request, u64::from(MESSAGE_BYTES_MAX)).await?;
     Some(ignis::encode_response(&head, &body))
 }
@@ -88,8 +90,14 @@ async fn send(
 
 /// Fields in JSON: each name has a value, a list of values, or `null`. Checked and counted one by one as they are read: a list
 /// of empty values is a few bytes each as text, and many more in memory.
-#[derive(Default)]
 struct AskedFields(Fields);
+
+impl Default for AskedFields {
+    fn default() -> Self {
+        // The module's own limit is known to who reads them.
+        Self(Fields::up_to(Limits::CAPS.fields_bytes))
+    }
+}
 
 impl<'de> Deserialize<'de> for AskedFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -75,7 +75,8 @@ pub(crate) struct Preview1 {
 impl Preview1 {
     pub(crate) fn new(program: Program, granted: &[Preopen], equipment: &Arc<Equipment>, serving: &Serving) -> Self {
         let streams = stdio::descriptors(program.stdin, program.stdout, equipment, serving);
-        Self { args: program.args, env: program.env, table: Table::new(streams, granted), memory: None }
+        let table = Table::new(streams, granted, serving.active().module.limits.descriptors);
+        Self { args: program.args, env: program.env, table, memory: None }
     }
 }
 

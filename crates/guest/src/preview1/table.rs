@@ -16,10 +16,6 @@ use crate::preview1::stdio::{Input, Output};
 use crate::preview1::work::Steps;
 use crate::runtime::Directory as Granted;
 
-/// Descriptors one program may have open: enough for what programs do, few enough that a program that forgets to close
-/// learns of it early.
-pub(super) const DESCRIPTORS_MAX: usize = 64;
-
 /// Flags of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flags(pub(super) u16);
@@ -178,11 +174,12 @@ fn open_directory(path: &PathBuf) -> io::Result<HostFile> {
 #[derive(Default)]
 pub(super) struct Table {
     slots: Vec<Option<Descriptor>>,
+    max: u32,
 }
 
 impl Table {
-    /// The standard streams as 0, 1 and 2, then the granted directories.
-    pub(super) fn new(streams: [Descriptor; 3], granted: &[Preopen]) -> Self {
+    /// The standard streams as 0, 1 and 2, then the granted directories; at most `max` in all.
+    pub(super) fn new(streams: [Descriptor; 3], granted: &[Preopen], max: u32) -> Self {
         let mut slots = Vec::with_capacity(streams.len() + granted.len());
         slots.extend(streams.map(Some));
         slots.extend(granted.iter().map(|preopen| {
@@ -195,7 +192,7 @@ impl Table {
                 flags: Flags::NONE,
             })
         }));
-        Self { slots }
+        Self { slots, max }
     }
 
     pub(super) fn get(&mut self, fd: u32) -> Result<&mut Descriptor, Failure> {
@@ -225,7 +222,7 @@ impl Table {
     /// An error if there is room for none more.
     pub(super) fn demand_room(&self) -> Result<(), Failure> {
         let used = self.slots.iter().flatten().count();
-        if used < DESCRIPTORS_MAX { Ok(()) } else { Err(Errno::Mfile.into()) }
+        if used < self.max as usize { Ok(()) } else { Err(Errno::Mfile.into()) }
     }
 
     /// Takes a descriptor in, under the lowest number that is free.
@@ -288,7 +285,7 @@ mod tests {
             inheriting: Rights::NONE,
             flags: Flags::NONE,
         };
-        let mut table = Table::new([descriptor(), descriptor(), descriptor()], &[]);
+        let mut table = Table::new([descriptor(), descriptor(), descriptor()], &[], 64);
         for number in 3..64 {
             assert_eq!(table.insert(descriptor()).ok(), Some(number));
         }
