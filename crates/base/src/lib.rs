@@ -36,7 +36,7 @@ pub use evidence::{EVIDENCE, Evidence};
 pub use fields::{field_tokens, strip_hop_by_hop};
 pub use gate::{Gate, GateOptions, POOLS, Places, Slot, Taken};
 pub use id::{Digest, ModuleId, RequestId};
-pub use limits::{ClientLimits, LimitRow, Limits, Quantity, TenantLimits};
+pub use limits::{ClientLimits, CompileLimits, LimitRow, Limits, Quantity, TenantLimits};
 pub use metrics::{Metrics, ModuleMetrics, Outcome};
 pub use module::{BoxFuture, Entry, Handler, ModuleVersion};
 pub use routes::{About, FileRoot, Found, Page, PageKind, Pattern, PatternError, Picked, Route, RouteTable, Target, Weighted};

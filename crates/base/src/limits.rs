@@ -1,4 +1,4 @@
-//! What one call, one tenant and one client may use. The tables of `docs/limits.md` are made from here; a test says so where they are not.
+//! What one call, one tenant, one client and one compilation may use. The tables of `docs/limits.md` are made from here; a test says so where they are not.
 
 use std::fmt;
 use std::time::Duration;
@@ -252,6 +252,63 @@ impl Default for TenantLimits {
     }
 }
 
+/// Limits of what is published and compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Size of an artifact.
+    pub upload_bytes: u64,
+    /// Memory of a compilation, as address space.
+    pub memory_bytes: u64,
+    /// Processor time of a compilation, beside what the artifact's size adds.
+    pub cpu: Duration,
+    /// Time of a compilation, beside what the artifact's size adds.
+    pub wall: Duration,
+    /// Calls that wait for a module to be compiled.
+    pub queue: u32,
+}
+
+impl CompileLimits {
+    /// The hard caps: a configuration above one of them is refused.
+    pub const CAPS: Self = Self {
+        upload_bytes: 256 * MIB,
+        memory_bytes: 8 * 1024 * MIB,
+        cpu: Duration::from_secs(10 * 60),
+        wall: Duration::from_secs(60 * 60),
+        queue: 1000,
+    };
+
+    /// Each of them.
+    pub fn rows(&self) -> [LimitRow; 5] {
+        let Self { upload_bytes, memory_bytes, cpu, wall, queue } = *self;
+        let (bytes, time) = (|bytes| Quantity::Bytes(Some(bytes)), |time| Quantity::Time(Some(time)));
+        [
+            row("upload", "size of an artifact", bytes(upload_bytes), "refused: 422 `unprocessable`"),
+            row("memory", "memory, as address space", bytes(memory_bytes), "the same"),
+            row("cpu", "processor time, and 2 s more for each MiB of the artifact", time(cpu), "the same"),
+            row("wall", "time, and 6 s more for each MiB of the artifact", time(wall), "the same"),
+            row(
+                "queue",
+                "calls that wait for a module to be compiled, since its code is gone",
+                Quantity::Number(queue),
+                "503 `overloaded` with `retry-after`",
+            ),
+        ]
+    }
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            upload_bytes: 64 * MIB,
+            // Twice what JavaScript's interpreter takes, with its 10 MiB one of the largest modules in use.
+            memory_bytes: 1024 * MIB,
+            cpu: Duration::from_secs(20),
+            wall: Duration::from_secs(60),
+            queue: 16,
+        }
+    }
+}
+
 /// Limits of whoever sends requests, who is not known to be anybody's client yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
@@ -419,10 +476,13 @@ mod tests {
             defaults.iter().map(|LimitRow { key, what, value, over }| format!("| `{key}` | {what} | {value} | {over} |\n"));
         let (clients, caps) = (ClientLimits::default().rows(), ClientLimits::CAPS.rows());
         let of_clients = clients.iter().zip(&caps).map(with_cap);
+        let (compiling, caps) = (CompileLimits::default().rows(), CompileLimits::CAPS.rows());
+        let of_compiling = compiling.iter().zip(&caps).map(with_cap);
         let head = "| key | what | default | cap | over it |\n| --- | --- | --- | --- | --- |";
         let tables = [
             table("limits of a call", head, of_calls),
             table("limits of a client", head, of_clients),
+            table("limits of compiling", head, of_compiling),
             table("limits of a tenant", "| key | what | default | over it |\n| --- | --- | --- | --- |", of_tenants),
         ];
         let mut wanted = text.clone();

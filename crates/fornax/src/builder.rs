@@ -191,6 +191,7 @@ impl Builder {
             pool,
             page_scan: self.page_scan,
             compiler: self.compiler,
+            compile: self.config.server.compile,
             tick: self.tick,
             runners: threads,
             free_memory_bytes: machine.free_memory_bytes(pool),

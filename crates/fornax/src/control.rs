@@ -18,7 +18,7 @@ use base::{
 };
 use front::Road;
 use guest::{Artifact, BackendTable, Backends, Directory, Interface, Machine, Prepared, Runtime, Signed, TrustedKey};
-use registry::{ARTIFACT_BYTES_MAX, ArtifactStore, Modules, Registered, Registration};
+use registry::{ArtifactStore, Modules, Registered, Registration};
 
 use crate::config::{self, Config};
 
@@ -453,7 +453,7 @@ fn bytes_of(source: &Path, runtime: &Runtime, trusted: Option<TrustedKey>) -> Re
     {
         return runtime.adopt(signed, key);
     }
-    registry::read_artifact(source, ARTIFACT_BYTES_MAX)
+    registry::read_artifact(source, runtime.upload_bytes())
 }
 
 /// Keeps the bytes of an artifact, so that they can be compiled at any time.

@@ -164,6 +164,24 @@ fn a_start_with_a_bomb_says_why_it_fails() {
 }
 
 #[test]
+fn compiling_has_the_limits_it_was_given() {
+    let bomb = program(1, &variables_in_loops(10_000, 3_900));
+    for (limit, said) in [
+        ("memory = \"512MiB\"", "compiling the artifact takes more than 512 MiB of memory"),
+        ("cpu = \"1s\", memory = \"8GiB\"", "compiling the artifact takes more than 1 s of processor time"),
+        ("wall = \"1s\", memory = \"8GiB\"", "compiling the artifact takes longer than 1 s"),
+        ("upload = \"1KiB\"", "bomb.wasm is larger than the limit of 1024 bytes"),
+    ] {
+        let app = App::new().server(&format!("compile = {{ {limit} }}"));
+        app.file("bomb.wasm", &bomb);
+        let app = app.tables("[[module]]\nname = \"bomb\"\nsource = \"bomb.wasm\"");
+        let ended = run_to_end(Command::new(FORNAX).arg("run").arg(app.write()));
+        assert_eq!(ended.code, Some(1), "{limit}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{limit}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn names_are_neither_copied_as_often_as_they_count_nor_shown_as_they_are() {
     let app = App::new();
     let name = |letters: &[u8]| [leb(letters.len()), letters.to_vec()].concat();

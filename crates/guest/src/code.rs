@@ -173,7 +173,7 @@ mod tests {
         let data = tempfile::tempdir().expect("a folder");
         let metrics = Metrics::new();
         let dir = CodeDir::open(data.path(), Arc::clone(&metrics)).expect("opened");
-        let codes = Codes::new(dir, Compiler::new(None, metrics));
+        let codes = Codes::new(dir, Compiler::new(None, base::CompileLimits::default(), metrics));
         let key = SigningKey::create(&data.path().join("key")).expect("made");
         let artifact = std::fs::read(testkit::guest("hello-wasip2")).expect("a built guest");
         let kind = scan::scan(&artifact).expect("a component").engine;

@@ -18,25 +18,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use base::{Entry, Error, Kind, Metrics};
+use base::{CompileLimits, Entry, Error, Kind, Metrics, Quantity};
 use rustix::process::{Pid, Signal, kill_process_group};
 use wasmtime::Engine;
 
-use crate::compiling::{self, FAILED, MEMORY_BYTES_MAX, NO_MEMORY, OTHER_BUILD, REFUSED};
+use crate::compiling::{self, FAILED, NO_MEMORY, OTHER_BUILD, REFUSED};
 use crate::signed::SigningKey;
 use crate::{engine, scan};
 
 /// The hidden command of the `fornax` program that compiles for a server.
 pub const COMMAND: &str = "compile-for-server";
 
-/// Processor time of a compilation, whatever the size.
-const CPU_S_MAX: u64 = 20;
-
-/// And for each MiB, since what is good takes time by its size: an interpreter of 10 MiB 16 s on a slow machine.
-const CPU_S_PER_MIB: u64 = 2;
-
-/// From the start of a compilation to its end, in its processor time: for machines that have little of that.
-const WALL_PER_CPU: u64 = 3;
+/// What each MiB of an artifact adds, since what is good takes time by its size: an interpreter of 10 MiB 16 s of processor time on a slow
+/// machine; and the same for machines that have little of that.
+const CPU_PER_MIB: Duration = Duration::from_secs(2);
+const WALL_PER_MIB: Duration = Duration::from_secs(6);
 
 /// Of an artifact that is compiled by all processors at a start: less is done before they have begun.
 const PARALLEL_BYTES_MIN: usize = 1 << 20;
@@ -48,14 +44,8 @@ const THREADS_MAX: usize = 4;
 /// for each thread.
 const ENVIRONMENT: [(&str, &str); 2] = [("MIMALLOC_ARENA_RESERVE", "64MiB"), ("MALLOC_ARENA_MAX", "1")];
 
-/// Calls that wait for a compilation while another one runs.
-const WAITING_MAX: usize = 16;
-
 /// What a call is told that finds no room: by then the one that is compiled has ended, and often others.
 const RETRY_AFTER_S: u32 = 20;
-
-/// The most code one module has: what the compiling process can hold.
-const CODE_BYTES_MAX: u64 = MEMORY_BYTES_MAX;
 
 /// What a process may say about why it failed.
 const WORDS_BYTES_MAX: u64 = 64 << 10;
@@ -66,6 +56,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Compiles modules, each in a process of its own where it knows a program for that.
 pub(crate) struct Compiler {
     program: Option<PathBuf>,
+    limits: CompileLimits,
     queue: Queue,
     metrics: Arc<Metrics>,
 }
@@ -92,7 +83,7 @@ impl Compilation {
         let purpose = engine::purpose(scan.engine, &engine);
         let job = Job { engine: &engine, purpose: &purpose, artifact: &artifact, is_core: scan.is_core };
         let mut code = Vec::new();
-        Compiler::new(program, Metrics::new()).compile(&job, Asker::Publisher, &mut code)?;
+        Compiler::new(program, CompileLimits::default(), Metrics::new()).compile(&job, Asker::Publisher, &mut code)?;
         Ok(Self { artifact, purpose, code, entries: scan.entries })
     }
 
@@ -127,8 +118,8 @@ pub(crate) enum Asker {
 
 impl Compiler {
     /// `program` has the command [`COMMAND`]. Without one, modules are compiled by this process.
-    pub(crate) fn new(program: Option<PathBuf>, metrics: Arc<Metrics>) -> Self {
-        Self { program, queue: Queue::default(), metrics }
+    pub(crate) fn new(program: Option<PathBuf>, limits: CompileLimits, metrics: Arc<Metrics>) -> Self {
+        Self { program, limits, queue: Queue::default(), metrics }
     }
 
     /// From now on this process serves.
@@ -139,13 +130,13 @@ impl Compiler {
     /// Compiles a module and gives its code to `into`, of which nothing may be used on an error. Takes long: not for a thread that
     /// serves.
     pub(crate) fn compile(&self, job: &Job<'_>, asker: Asker, into: &mut dyn Write) -> Result<(), Error> {
-        let _turn = self.queue.turn(asker)?;
+        let _turn = self.queue.turn(asker, self.limits.queue)?;
         let (outcome, result) = match &self.program {
             None => match compiling::compile(job.engine, job.artifact, job.is_core) {
                 Ok(code) => ("compiled", into.write_all(&code).map_err(unwritten)),
                 Err(error) => ("refused", Err(error)),
             },
-            Some(program) => in_child(program, job, self.queue.is_serving.load(Relaxed), into),
+            Some(program) => in_child(program, job, &self.limits, self.queue.is_serving.load(Relaxed), into),
         };
         self.metrics.compiled(outcome);
         result
@@ -161,11 +152,21 @@ struct Heard {
 }
 
 /// Compiles in a process of its own, and says how that went.
-fn in_child(program: &Path, job: &Job<'_>, is_beside_guests: bool, into: &mut dyn Write) -> (&'static str, Result<(), Error>) {
-    let (cpu_s, wall_s) = seconds(job.artifact.len());
+fn in_child(
+    program: &Path,
+    job: &Job<'_>,
+    limits: &CompileLimits,
+    is_beside_guests: bool,
+    into: &mut dyn Write,
+) -> (&'static str, Result<(), Error>) {
+    let limits = for_size(limits, job.artifact.len());
+    // A whole number of seconds is what the kernel counts to.
+    let cpu_s = limits.cpu.as_secs().max(1).to_string();
     let form = if job.is_core { "core" } else { "component" };
     let mut command = Command::new(program);
-    command.args([COMMAND, job.purpose, form, &cpu_s.to_string()]).args(is_beside_guests.then_some("--beside-guests"));
+    command
+        .args([COMMAND, job.purpose, form, &cpu_s, &limits.memory_bytes.to_string()])
+        .args(is_beside_guests.then_some("--beside-guests"));
     command.args((!is_beside_guests && job.artifact.len() >= PARALLEL_BYTES_MIN).then_some("--parallel"));
     command.env_clear().envs(ENVIRONMENT).env("RAYON_NUM_THREADS", processors().min(THREADS_MAX).to_string());
     command.current_dir("/").process_group(0);
@@ -177,24 +178,24 @@ fn in_child(program: &Path, job: &Job<'_>, is_beside_guests: bool, into: &mut dy
         Ok(child) => child,
         Err(error) => return ("failed", Err(error)),
     };
-    let conversed = attend(&mut child, Duration::from_secs(wall_s), job.artifact, into);
+    let conversed = attend(&mut child, &limits, job.artifact, into);
     // Whatever became of that, nothing is left that it could do.
     match (conversed, child.wait()) {
-        (Ok((heard, is_late, words)), Ok(status)) => judge(status, is_late, &words, heard, (cpu_s, wall_s)),
+        (Ok((heard, is_late, words)), Ok(status)) => judge(status, is_late, &words, heard, &limits),
         (Err(error), _) => ("failed", Err(Error::new(Kind::Internal, "the compiler cannot be attended to").caused_by(error))),
         (_, Err(error)) => ("failed", Err(Error::new(Kind::Internal, "the compiler is lost").caused_by(error))),
     }
 }
 
 /// Stands by a process until it has given all there is or its time is over, and ends it. Returns whether that was late, and what it said.
-fn attend(child: &mut Child, wall: Duration, artifact: &[u8], into: &mut dyn Write) -> io::Result<(Heard, bool, String)> {
+fn attend(child: &mut Child, limits: &CompileLimits, artifact: &[u8], into: &mut dyn Write) -> io::Result<(Heard, bool, String)> {
     let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(input), Some(output), Some(errors)) = streams else {
         end(child);
         return Err(io::Error::other("it has no streams"));
     };
     let (done, is_done) = channel::<()>();
-    let child = &*child;
+    let (child, wall) = (&*child, limits.wall);
     thread::scope(|scope| {
         let listen = move || words(errors);
         let watch = move || {
@@ -207,7 +208,7 @@ fn attend(child: &mut Child, wall: Duration, artifact: &[u8], into: &mut dyn Wri
         let listening = thread::Builder::new().spawn_scoped(scope, listen);
         let watching = listening.and_then(|listening| Ok((listening, thread::Builder::new().spawn_scoped(scope, watch)?)));
         let (listening, watching) = watching.inspect_err(|_| end(child))?;
-        let heard = converse(input, output, artifact, into);
+        let heard = converse(input, output, artifact, limits.memory_bytes, into);
         drop(done);
         let is_late = watching.join().unwrap_or(true);
         Ok((heard, is_late, listening.join().unwrap_or_default()))
@@ -222,18 +223,20 @@ fn words(mut errors: ChildStderr) -> String {
     String::from_utf8_lossy(&words).into_owned()
 }
 
-/// Processor time and time that compiling so many bytes may take.
-fn seconds(bytes: usize) -> (u64, u64) {
-    let cpu_s = CPU_S_MAX + CPU_S_PER_MIB * (bytes as u64 >> 20);
-    (cpu_s, cpu_s * WALL_PER_CPU)
+/// What compiling so many bytes may take.
+fn for_size(limits: &CompileLimits, bytes: usize) -> CompileLimits {
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    let (cpu, wall) = (CPU_PER_MIB.saturating_mul(mib), WALL_PER_MIB.saturating_mul(mib));
+    CompileLimits { cpu: limits.cpu.saturating_add(cpu), wall: limits.wall.saturating_add(wall), ..*limits }
 }
 
-/// Sends the artifact, then takes the code: the process reads all of the one before it has any of the other.
-fn converse(mut input: ChildStdin, output: ChildStdout, artifact: &[u8], into: &mut dyn Write) -> Heard {
+/// Sends the artifact, then takes the code, which is no more than the process can hold: it reads all of the one before it has any of the
+/// other.
+fn converse(mut input: ChildStdin, output: ChildStdout, artifact: &[u8], code_max: u64, into: &mut dyn Write) -> Heard {
     let sent = input.write_all(&(artifact.len() as u64).to_le_bytes()).and_then(|()| input.write_all(artifact));
     drop(input);
     // One byte more than there may be, to see that there is more.
-    let mut output = output.take(CODE_BYTES_MAX + 1);
+    let mut output = output.take(code_max + 1);
     let mut bytes = vec![0; READ_BYTES];
     let mut take = || {
         loop {
@@ -263,18 +266,21 @@ fn judge(
     is_late: bool,
     words: &str,
     heard: Heard,
-    (cpu_s, wall_s): (u64, u64),
+    limits: &CompileLimits,
 ) -> (&'static str, Result<(), Error>) {
     let (first, rest) = words.split_once('\n').unwrap_or((words, ""));
     let (first, rest) = (&*scan::line(first), rest.trim());
     let rest = || rest.lines().map(scan::line).collect::<Vec<_>>().join("\n");
     let refuse = |text: String| Err(Error::new(Kind::Unprocessable, text).internal(rest()));
     let memory = || {
-        let text = format!("compiling the artifact takes more than {} MiB of memory. {SMALLER}", MEMORY_BYTES_MAX >> 20);
+        let text = format!("compiling the artifact takes more than {} MiB of memory. {SMALLER}", limits.memory_bytes >> 20);
         ("memory", Err(Error::new(Kind::Unprocessable, text).internal(first.to_owned())))
     };
     if is_late {
-        return ("wall", refuse(format!("compiling the artifact takes longer than {wall_s} s. {SMALLER}")));
+        return (
+            "wall",
+            refuse(format!("compiling the artifact takes longer than {}. {SMALLER}", Quantity::Time(Some(limits.wall)))),
+        );
     }
     if let Err(error) = heard.taken {
         return ("failed", Err(error));
@@ -288,9 +294,13 @@ fn judge(
         (Some(REFUSED), _) => ("refused", refuse(first.to_owned())),
         (Some(NO_MEMORY), _) => memory(),
         (Some(OTHER_BUILD | FAILED), _) => ("failed", Err(Error::new(Kind::Internal, first.to_owned()).internal(rest()))),
-        (_, Some(Signal::XCPU)) => {
-            ("cpu", refuse(format!("compiling the artifact takes more than {cpu_s} s of processor time. {SMALLER}")))
-        }
+        (_, Some(Signal::XCPU)) => (
+            "cpu",
+            refuse(format!(
+                "compiling the artifact takes more than {} of processor time. {SMALLER}",
+                Quantity::Time(Some(limits.cpu))
+            )),
+        ),
         // What Rust says before it aborts; and whom the kernel ends, which this process asked to be, where the machine has no more.
         (_, Some(Signal::ABORT)) if words.contains("memory allocation of") => memory(),
         (_, Some(Signal::KILL)) => memory(),
@@ -331,10 +341,10 @@ struct State {
 struct Turn<'a>(&'a Queue);
 
 impl Queue {
-    fn turn(&self, asker: Asker) -> Result<Turn<'_>, Error> {
+    fn turn(&self, asker: Asker, waiting_max: u32) -> Result<Turn<'_>, Error> {
         let mut state = self.state();
         if state.running >= self.at_once() && asker == Asker::Call {
-            if state.waiting >= WAITING_MAX {
+            if state.waiting >= waiting_max as usize {
                 return Err(Error::new(Kind::Overloaded, "too many modules wait to be compiled").retry_after(RETRY_AFTER_S));
             }
             state.waiting += 1;
@@ -371,18 +381,21 @@ impl Drop for Turn<'_> {
 mod tests {
     use super::*;
 
+    const WAITING_MAX: u32 = 16;
+
     #[test]
     fn a_server_that_serves_compiles_one_at_a_time_and_few_calls_wait() {
         let queue = Queue::default();
         queue.is_serving.store(true, Relaxed);
-        let running = queue.turn(Asker::Publisher).expect("nobody else compiles");
+        let running = queue.turn(Asker::Publisher, WAITING_MAX).expect("nobody else compiles");
         thread::scope(|scope| {
-            let waiters: Vec<_> = (0..WAITING_MAX).map(|_| scope.spawn(|| queue.turn(Asker::Call).map(drop))).collect();
-            let publisher = scope.spawn(|| queue.turn(Asker::Publisher).map(drop));
-            while queue.state().waiting < WAITING_MAX {
+            let waiters: Vec<_> =
+                (0..WAITING_MAX).map(|_| scope.spawn(|| queue.turn(Asker::Call, WAITING_MAX).map(drop))).collect();
+            let publisher = scope.spawn(|| queue.turn(Asker::Publisher, WAITING_MAX).map(drop));
+            while queue.state().waiting < WAITING_MAX as usize {
                 thread::yield_now();
             }
-            let error = queue.turn(Asker::Call).map(drop).expect_err("there is no room");
+            let error = queue.turn(Asker::Call, WAITING_MAX).map(drop).expect_err("there is no room");
             assert_eq!((error.kind, error.retry_after_s), (Kind::Overloaded, Some(RETRY_AFTER_S)));
             assert_eq!(queue.state().running, 1);
             drop(running);
@@ -402,16 +415,16 @@ mod tests {
         let engine = engine::for_compiling(engine::EngineKind::Plain, false).expect("an engine");
         let job = Job { engine: &engine, purpose: "plain-0", artifact: &[0; 1 << 20], is_core: true };
         let began = std::time::Instant::now();
-        let (outcome, result) = in_child(&program, &job, false, &mut io::sink());
+        let (outcome, result) = in_child(&program, &job, &CompileLimits::default(), false, &mut io::sink());
         assert_eq!((outcome, result.expect_err("refused").to_string().as_str()), ("refused", "it is b\u{fffd}d\\u{1b}[2J"));
-        assert!(began.elapsed() < Duration::from_secs(seconds(1 << 20).1), "{:?}", began.elapsed());
+        assert!(began.elapsed() < CompileLimits::default().wall, "{:?}", began.elapsed());
     }
 
     #[test]
     fn who_ends_a_compilation_is_told_from_how_it_ended() {
         let heard = || Heard { sent: Ok(()), taken: Ok(()) };
         let ended = |raw: i32, is_late: bool, words: &str| {
-            let (outcome, result) = judge(ExitStatus::from_raw(raw), is_late, words, heard(), (20, 60));
+            let (outcome, result) = judge(ExitStatus::from_raw(raw), is_late, words, heard(), &CompileLimits::default());
             (outcome, result.map_err(|error| (error.kind, error.to_string())))
         };
         let code = |code: u8| i32::from(code) << 8;
@@ -421,7 +434,7 @@ mod tests {
             (code(NO_MEMORY), false, "", "memory", Kind::Unprocessable, "more than 1024 MiB"),
             (Signal::ABORT.as_raw(), false, "memory allocation of 8 bytes failed", "memory", Kind::Unprocessable, "1024 MiB"),
             (Signal::KILL.as_raw(), false, "", "memory", Kind::Unprocessable, "1024 MiB"),
-            (Signal::KILL.as_raw(), true, "", "wall", Kind::Unprocessable, "longer than 60 s"),
+            (Signal::KILL.as_raw(), true, "", "wall", Kind::Unprocessable, "longer than 1 min"),
             (Signal::XCPU.as_raw(), false, "", "cpu", Kind::Unprocessable, "more than 20 s of processor time"),
             (Signal::SEGV.as_raw(), false, "", "crashed", Kind::Unprocessable, "broke down"),
             (Signal::ABORT.as_raw(), false, "stack overflow", "crashed", Kind::Unprocessable, "broke down"),

@@ -16,10 +16,6 @@ use wasmtime::Engine;
 use crate::engine::{self, EngineKind};
 use crate::{caps, scan};
 
-/// Memory of a compilation: twice what JavaScript's interpreter takes, with its 10 MiB one of the largest modules in use. It bounds
-/// address space, as the kernel cannot bound what of it is in memory: the program itself and what its allocator sets aside count.
-pub(crate) const MEMORY_BYTES_MAX: u64 = 1 << 30;
-
 /// Standard streams, and a few files by which libraries look at the machine.
 const FILES_MAX: u64 = 32;
 
@@ -51,6 +47,9 @@ pub struct CompileJob {
     pub is_core: bool,
     /// Processor time it may take, in seconds.
     pub cpu_s: u64,
+    /// Memory it may take, in bytes: address space, as the kernel cannot bound what of it is in memory. The program itself and what its
+    /// allocator sets aside count.
+    pub memory_bytes: u64,
     /// Whether it may use every processor.
     pub is_parallel: bool,
     /// Whether guests are served beside it, which come first.
@@ -93,7 +92,7 @@ fn limit(job: &CompileJob) -> Result<(), Failure> {
         let _ = nice(NICE);
     }
     let limits = [
-        (Resource::As, MEMORY_BYTES_MAX),
+        (Resource::As, job.memory_bytes),
         (Resource::Cpu, job.cpu_s),
         (Resource::Core, 0),
         (Resource::Nofile, FILES_MAX),

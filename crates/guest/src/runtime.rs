@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Digest, Entry, Error, Handler, Kind, Metrics, Places, Secret};
+use base::{CompileLimits, Digest, Entry, Error, Handler, Kind, Metrics, Places, Secret};
 
 use crate::artifact::Artifact;
 use crate::code::Codes;
@@ -45,6 +45,8 @@ pub struct RuntimeOptions {
     /// The program that compiles for this one: its command [`COMPILE_COMMAND`](crate::COMPILE_COMMAND) does, in a process for each
     /// module. Without one, this process compiles.
     pub compiler: Option<PathBuf>,
+    /// What compiling may take there.
+    pub compile: CompileLimits,
     /// Where compiled code is kept; only this process may write there.
     pub data: PathBuf,
     /// What is counted.
@@ -68,6 +70,7 @@ pub(crate) struct Core {
 pub struct Runtime {
     interfaces: Vec<Arc<dyn Interface>>,
     loader: Arc<Loader>,
+    upload_bytes: u64,
 }
 
 /// A module to prepare.
@@ -152,10 +155,16 @@ impl Runtime {
             places: preview1::Places::new(),
             tenants: Tenants::default(),
         });
-        let compiler = Compiler::new(options.compiler, Arc::clone(&options.metrics));
+        let compiler = Compiler::new(options.compiler, options.compile, Arc::clone(&options.metrics));
         let codes = Codes::new(CodeDir::open(&options.data, Arc::clone(&options.metrics))?, compiler);
         let loader = Loader::new(engines, core, codes, options.loaded_max, options.metrics);
-        Ok(Self { interfaces: options.interfaces, loader: Arc::new(loader) })
+        let upload_bytes = options.compile.upload_bytes;
+        Ok(Self { interfaces: options.interfaces, loader: Arc::new(loader), upload_bytes })
+    }
+
+    /// The longest artifact that is taken, in bytes.
+    pub fn upload_bytes(&self) -> u64 {
+        self.upload_bytes
     }
 
     /// Makes the engines that these artifacts need. Those that are made together share what the machine carries, so it is best to

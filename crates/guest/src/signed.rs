@@ -28,11 +28,9 @@ const MAGIC: [u8; 16] = *b"fornax signed 1\0";
 const KEY_BYTES: usize = 32;
 const SIGNATURE_BYTES: usize = 64;
 
-/// The longest artifact, as it is for those that are published.
+/// The longest artifact, and the most code, of what `fornax compile` compiles.
 const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
-
-/// The most code, as it is for what is compiled here.
-const CODE_BYTES_MAX: u64 = crate::compiling::MEMORY_BYTES_MAX;
+const CODE_BYTES_MAX: u64 = 1 << 30;
 
 /// A word for the engine and a number in hexadecimal digits.
 const PURPOSE_BYTES_MAX: u64 = 64;

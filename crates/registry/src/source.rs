@@ -9,9 +9,6 @@ use std::path::Path;
 
 use base::{Error, Kind};
 
-/// The largest artifact that is taken; larger ones cost minutes to compile and are usually a mistake.
-pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
-
 const MAGIC: &[u8] = b"\0asm";
 
 /// Version 1 of the core format.

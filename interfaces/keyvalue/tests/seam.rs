@@ -61,6 +61,7 @@ async fn runtime_of(interface: Arc<dyn Interface>, data: &Path) -> (Runtime, BTr
         runners: 1,
         loaded_max: 64,
         compiler: None,
+        compile: base::CompileLimits::default(),
         data: data.to_owned(),
         metrics: Metrics::new(),
     });

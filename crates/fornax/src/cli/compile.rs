@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use base::{Error, Kind};
+use base::{CompileLimits, Error, Kind};
 use clap::Args;
 use guest::{Compilation, Signed, SigningKey, TrustedKey};
 use serde_json::json;
@@ -35,7 +35,7 @@ pub(super) struct CompileArgs {
 
 pub(super) fn run(args: &CompileArgs, as_json: bool) -> Result<ExitCode, Error> {
     // Before what takes long.
-    let artifact = registry::read_artifact(&args.file, registry::ARTIFACT_BYTES_MAX)?;
+    let artifact = registry::read_artifact(&args.file, CompileLimits::default().upload_bytes)?;
     let in_file = |error: Error| error.within(&args.file.display().to_string());
     registry::kind_of(&artifact).map_err(in_file)?;
     let key = match &args.key {
@@ -91,6 +91,6 @@ pub(super) fn trusting(builder: Builder, key: Option<&Path>) -> Result<Builder, 
 pub(super) fn artifact_in(file: &Path) -> Result<Vec<u8>, Error> {
     match Signed::open(file)? {
         Some(signed) => Ok(signed.artifact().to_vec()),
-        None => registry::read_artifact(file, registry::ARTIFACT_BYTES_MAX),
+        None => registry::read_artifact(file, CompileLimits::default().upload_bytes),
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Job {
     form: Form,
     /// Processor time it may take, in seconds
     cpu_s: u64,
+    /// Memory it may take, in bytes
+    memory_bytes: u64,
     /// Use every processor
     #[arg(long)]
     parallel: bool,
@@ -32,6 +34,7 @@ pub(super) fn run(job: &Job) -> ExitCode {
         purpose: job.purpose.clone(),
         is_core: job.form == Form::Core,
         cpu_s: job.cpu_s,
+        memory_bytes: job.memory_bytes,
         is_parallel: job.parallel,
         is_beside_guests: job.beside_guests,
     })

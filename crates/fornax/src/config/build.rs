@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, ClientLimits, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
+use base::{About, ClientLimits, CompileLimits, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use ipnet::IpNet;
 use toml::{Spanned, Value};
 
@@ -53,6 +53,12 @@ pub(super) const CACHE_ENTRIES_MAX: u32 = 1_000_000;
 
 /// Each takes some mappings, of which no process has more.
 const MODULES_LOADED_MAX: u32 = 1_000_000;
+
+/// The kernel counts processor time in seconds.
+const COMPILE_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// The program itself, and what its allocator begins with.
+const COMPILE_MEMORY_MIN: u64 = 256 << 20;
 
 const NAME_HINT: &str = "a name has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or a digit";
 pub(super) const LISTEN_HINT: &str = "write an address and a port, such as `127.0.0.1:8080`";
@@ -196,7 +202,15 @@ impl Build<'_> {
             Some(duration) if duration > *range.end() => {
                 Err(wrong(format!("over its cap of {}", humantime::format_duration(*range.end()))))
             }
-            Some(duration) if duration < *range.start() => Err(wrong("must be more than 0".to_owned())),
+            Some(duration) if duration < *range.start() => {
+                let least = *range.start();
+                let is_any = least <= Duration::from_nanos(1);
+                Err(wrong(if is_any {
+                    "must be more than 0".to_owned()
+                } else {
+                    format!("must be at least {}", humantime::format_duration(least))
+                }))
+            }
             read => Ok(read),
         }
     }
@@ -240,6 +254,7 @@ impl Build<'_> {
             metrics,
             cache: self.cache(&raw.cache)?,
             clients: self.clients(&raw.clients)?,
+            compile: self.compile(&raw.compile)?,
             access_log: raw.access_log,
             modules_loaded: raw
                 .modules_loaded
@@ -296,6 +311,25 @@ impl Build<'_> {
             target_bytes: size(&raw.target, "target", |limits| limits.target_bytes)?,
             fields_bytes: size(&raw.fields, "fields", |limits| limits.fields_bytes)?,
             fields: self.whole(raw.field_count.as_ref(), "field_count", least.fields..=cap.fields, default.fields)?,
+        })
+    }
+
+    fn compile(&self, raw: &raw::Compile) -> Checked<CompileLimits> {
+        let (cap, default) = (CompileLimits::CAPS, CompileLimits::default());
+        let time = |value: &Option<_>, key, of: fn(&CompileLimits) -> Duration| -> Checked<Duration> {
+            Ok(self.duration(value.as_ref(), key, COMPILE_TIME_MIN..=of(&cap))?.unwrap_or(of(&default)))
+        };
+        Ok(CompileLimits {
+            upload_bytes: self.size(raw.upload.as_ref(), "upload", 1..=cap.upload_bytes, default.upload_bytes)?,
+            memory_bytes: self.size(
+                raw.memory.as_ref(),
+                "memory",
+                COMPILE_MEMORY_MIN..=cap.memory_bytes,
+                default.memory_bytes,
+            )?,
+            cpu: time(&raw.cpu, "cpu", |limits| limits.cpu)?,
+            wall: time(&raw.wall, "wall", |limits| limits.wall)?,
+            queue: self.whole(raw.queue.as_ref(), "queue", 0..=cap.queue, default.queue)?,
         })
     }
 

@@ -32,7 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, ClientLimits, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
+use base::{About, ClientLimits, CompileLimits, Entry, Limits, ModuleId, PageKind, Pattern, Secret, TenantLimits};
 use guest::Reuse;
 use ipnet::IpNet;
 
@@ -81,6 +81,8 @@ pub struct Server {
     pub cache: Cache,
     /// What clients may take and send.
     pub clients: ClientLimits,
+    /// What is published may measure, and compiling it take.
+    pub compile: CompileLimits,
     /// Whether each request is a line of the log, in Apache's combined form.
     pub access_log: bool,
     /// How many modules may have their code in memory; as many as the machine carries where nothing is said.
@@ -129,6 +131,7 @@ impl Default for Server {
             metrics: None,
             cache: Cache::default(),
             clients: ClientLimits::default(),
+            compile: CompileLimits::default(),
             access_log: false,
             modules_loaded: None,
             trusted_proxies: Vec::new(),

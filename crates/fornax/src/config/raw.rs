@@ -73,6 +73,8 @@ pub(super) struct Server {
     #[serde(default)]
     pub(super) clients: Clients,
     #[serde(default)]
+    pub(super) compile: Compile,
+    #[serde(default)]
     pub(super) access_log: bool,
     pub(super) modules_loaded: Option<Spanned<i64>>,
     #[serde(default)]
@@ -106,6 +108,16 @@ pub(super) struct Clients {
     pub(super) target: Option<Spanned<Value>>,
     pub(super) fields: Option<Spanned<Value>>,
     pub(super) field_count: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Compile {
+    pub(super) upload: Option<Spanned<Value>>,
+    pub(super) memory: Option<Spanned<Value>>,
+    pub(super) cpu: Option<Spanned<Value>>,
+    pub(super) wall: Option<Spanned<Value>>,
+    pub(super) queue: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{About, ClientLimits, Entry, Limits, ModuleId, PageKind, TenantLimits};
+use base::{About, ClientLimits, CompileLimits, Entry, Limits, ModuleId, PageKind, TenantLimits};
 
 use super::{
     Cache, Chain, Config, Link, Module, Route, SingleOptions, Target, parse_dir_flag, parse_env_flag, parse_listen_flag,
@@ -67,6 +67,15 @@ fn text(value: &str) -> String {
     value.to_owned()
 }
 
+/// What the example says of compiling.
+const COMPILE: CompileLimits = CompileLimits {
+    upload_bytes: 32 << 20,
+    memory_bytes: 2 << 30,
+    cpu: Duration::from_secs(10),
+    wall: Duration::from_secs(40),
+    queue: 8,
+};
+
 /// What the example says of clients.
 const CLIENTS: ClientLimits = ClientLimits {
     first_byte: Duration::from_secs(5),
@@ -97,7 +106,7 @@ fn the_example_has_every_key() {
     let tls = config.server.tls.as_ref().expect("two files");
     assert_eq!((&tls.cert, &tls.key), (&root.join("cert.pem"), &root.join("key.pem")));
     assert_eq!(config.server.cache, Cache { size_bytes: 32 << 20, entries: 500, entry_bytes: 256 << 10 });
-    assert_eq!(config.server.clients, CLIENTS);
+    assert_eq!((config.server.clients, config.server.compile), (CLIENTS, COMPILE));
     let quotas = TenantLimits {
         in_flight: 64,
         queue: 128,
@@ -243,6 +252,11 @@ const BAD_FILES: &[(&str, &str)] = &[
     (
         "[server]\ngrace = 30\nA_MODULE",
         "`grace` is no duration in fornax.toml at line 2, column 9; write a number and a unit, such as `200ms`, `5s` or `2m`",
+    ),
+    ("[server]\ncompile = { cpu = '10ms' }\nA_MODULE", "`cpu` must be at least 1s in fornax.toml at line 2, column 19"),
+    (
+        "[server]\ncompile = { memory = '1MiB' }\nA_MODULE",
+        "`memory` must be at least 256 MiB in fornax.toml at line 2, column 22",
     ),
     ("[server]\nclients = { head = '10m' }\nA_MODULE", "`head` over its cap of 5m in fornax.toml at line 2, column 20"),
     (

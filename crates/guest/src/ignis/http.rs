@@ -7,7 +7,7 @@ use base::Limits;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -41,9 +41,8 @@ pub(super) async fn json(caller: &mut Caller<'_, State>, message: &[u8], room: u
     let method = asked.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "GET".to_owned());
     let body = Bytes::from(STANDARD.decode(asked.body.unwrap_or_default()).ok()?);
     let mut request = Request::builder().method(method.as_str()).uri(&asked.url).body(body).ok()?;
-    if let Some(AskedFields(fields)) = asked.headers {
-        let fits = fields.bytes() <= caller.data().active().module.limits.fields_bytes as usize;
-        *request.headers_mut() = fits.then(|| fields.into_map())?;
+    if let Some(fields) = asked.headers {
+        *request.headers_mut() = fields.up_to(caller.data().active().module.limits.fields_bytes)?;
     }
     // In base64 three bytes become four.
     let (head, body) = send(caller, request, u64::from(room) / 4 * 3).await?;
@@ -96,6 +95,13 @@ impl Default for AskedFields {
     fn default() -> Self {
         // The module's own limit is known to who reads them.
         Self(Fields::up_to(Limits::CAPS.fields_bytes))
+    }
+}
+
+impl AskedFields {
+    /// If they have no more bytes than that.
+    fn up_to(self, bytes_max: u32) -> Option<HeaderMap> {
+        (self.0.bytes() <= bytes_max as usize).then(|| self.0.into_map())
     }
 }
 
@@ -163,7 +169,7 @@ mod tests {
 
     fn fields(json: &str) -> Option<Vec<(String, String)>> {
         let asked: Asked = serde_json::from_str(&format!(r#"{{"url": "http://a/", "headers": {json}}}"#)).ok()?;
-        let map = asked.headers.unwrap_or_default().0.into_map();
+        let map = asked.headers.unwrap_or_default().up_to(Limits::default().fields_bytes)?;
         Some(map.iter().map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned())).collect())
     }
 

@@ -85,6 +85,7 @@ impl Host {
             runners: 1,
             loaded_max: 64,
             compiler: None,
+            compile: base::CompileLimits::default(),
             data: data.path().to_owned(),
             metrics: Metrics::new(),
         });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use base::{About, Entry, PageKind, Pattern, TenantLimits};
+use base::{About, CompileLimits, Entry, PageKind, Pattern, TenantLimits};
 use guest::Reuse;
 
 use super::{Checked, ENV_ENTRIES_MAX, absolute, default_app, page_route, route_to_all, safe_name, too_many_entries};
@@ -82,7 +82,7 @@ fn is_artifact(path: &Path) -> bool {
 
 /// The entries of an artifact; none of one that cannot be read, which is said when it is published.
 fn offers(file: &Path) -> Vec<Entry> {
-    let artifact = registry::read_artifact(file, registry::ARTIFACT_BYTES_MAX);
+    let artifact = registry::read_artifact(file, CompileLimits::default().upload_bytes);
     artifact.and_then(|artifact| guest::entries(&artifact)).unwrap_or_default()
 }
 
