@@ -288,3 +288,26 @@ fn copy_of_safe(request: &Request<Body>) -> Option<Request<Body>> {
 fn patience(asked: Option<Duration>, default: Duration) -> Duration {
     asked.unwrap_or(default).min(TIMEOUT_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, time};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let asked = |default| format!("{}, or what the guest asks for", time(default));
+        assert_documented("lookup, TCP and TLS together", asked(CONNECT_TIMEOUT));
+        assert_documented("silence before the response head, while the server is to act", asked(FIRST_BYTE_TIMEOUT));
+        assert_documented("silence within the response body", asked(BETWEEN_BYTES_TIMEOUT));
+        assert_documented(
+            "what a guest may ask for",
+            format!("{} h, but its own `wall` ends it first", TIMEOUT_MAX.as_secs() / 3600),
+        );
+        let EgressOptions { idle_per_host_max, idle_per_tenant_max, idle_timeout, .. } = EgressOptions::default();
+        let kept =
+            format!("{idle_per_host_max} for a tenant and origin, {idle_per_tenant_max} for a tenant, {}", time(idle_timeout));
+        assert_documented("idle connections kept", kept);
+    }
+}

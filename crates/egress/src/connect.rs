@@ -203,3 +203,16 @@ where
     });
     Ok(Connection { sender, address, task: task.abort_handle() })
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, size};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("response head", size(BUFFER_BYTES_MAX));
+        assert_documented("addresses of one name that are tried", ADDRESSES_MAX);
+    }
+}

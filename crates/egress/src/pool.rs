@@ -199,3 +199,15 @@ impl Lease {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::assert_documented;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("lookups of one tenant at once", LOOKUPS_MAX);
+    }
+}

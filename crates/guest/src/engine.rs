@@ -320,3 +320,18 @@ pub(crate) fn pagemap_scan_is_available() -> bool {
     });
     *IS_AVAILABLE
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, number, size};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("wasm stack", format!("{}, within a stack of {}", size(WASM_STACK_BYTES), size(FIBER_STACK_BYTES)));
+        assert_documented("elements of one table", number(TABLE_ELEMENTS_MAX));
+        let parts = format!("{CORE_INSTANCES_MAX}; {MEMORIES_MAX} and {TABLES_MAX}");
+        assert_documented("core instances of one component; memories and tables of an artifact", parts);
+    }
+}

@@ -317,3 +317,15 @@ fn places(needs: Option<&ResourcesRequired>) -> u32 {
     let of = |count: u32, per_guest: u32| count.div_ceil(per_guest);
     of(needs.num_memories, MEMORIES_PER_GUEST).max(of(needs.num_tables, TABLES_PER_GUEST)).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, time};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("a module that cannot be loaded", format!("is not tried again for {}", time(FAILED_FOR)));
+    }
+}

@@ -185,7 +185,14 @@ impl AsyncWrite for LogWriter {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, size};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("a line of the guest's output", size(LINE_BYTES_MAX));
+    }
 
     #[test]
     fn control_characters_are_escaped() {

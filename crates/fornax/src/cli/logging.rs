@@ -125,3 +125,15 @@ pub(super) fn start(global: &Global) -> Logging {
     };
     Logging { held, queue, _writer: writer_guard }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, number};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("lines that wait for whoever reads standard error", number(LINES_WAITING_MAX));
+    }
+}

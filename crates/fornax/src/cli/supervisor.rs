@@ -374,7 +374,19 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, time};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let doubled = |most| format!("{}, doubled up to {}", time(PAUSE_FIRST), time(most));
+        let pause = "pause after a worker that served for less or died as it started, from the second in a row on";
+        assert_documented(pause, doubled(PAUSE_MAX));
+        assert_documented("the same where it said why it cannot start", doubled(PAUSE_REFUSED_MAX));
+        assert_documented("workers that die before the first one serves", FIRST_DEATHS_MAX);
+        assert_documented("workers that die in a row while they read the files for a reload", LOST_RELOADS_MAX);
+    }
 
     #[test]
     fn a_first_death_is_mended_at_once_and_many_in_a_row_slowly() {

@@ -73,7 +73,17 @@ impl Suspects {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::assert_documented;
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let that = "deaths of workers with a module in flight, within a minute, of which it can be told that it was this one";
+        assert_eq!(WITHIN, Duration::from_secs(60));
+        assert_documented(that, STRIKES);
+        assert_documented("the same, whoever else was in flight", STRIKES_OF_SEVERAL);
+    }
 
     fn name(module: &str) -> ModuleName {
         ("acme".into(), module.into())

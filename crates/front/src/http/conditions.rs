@@ -183,7 +183,14 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::assert_documented;
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("ranges of one request", format!("{RANGES_MAX}; more than one is answered in full"));
+    }
 
     /// 1994-11-06 08:49:37 and half a second.
     const MODIFIED: Duration = Duration::from_millis(784_111_777_500);

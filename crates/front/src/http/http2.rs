@@ -271,3 +271,29 @@ async fn while_taken(stream: impl Future<Output = ()>, write_stall: Duration) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, number, size, time};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let window = |bytes: u32| size(bytes as usize);
+        assert_documented("streams at once on a connection", number(STREAMS_MAX as usize));
+        let windows = format!("{} of a body, {} of a connection", window(STREAM_WINDOW_BYTES), window(CONNECTION_WINDOW_BYTES));
+        assert_documented("what a client may send before it is read", windows);
+        let waiting = format!("{} and one piece of {}", size(SEND_BYTES_MAX), size(PIECE_BYTES_MAX));
+        assert_documented("of an answer, waiting for the socket", waiting);
+        assert_documented("streams that were reset before they were looked at", number(RESETS_UNSEEN_MAX));
+        assert_documented(
+            "streams that were gone before they had an answer, where they are more than half of a connection's",
+            UNANSWERED_MAX,
+        );
+        assert_documented("streams that break the protocol", format!("{FAULTY_STREAMS_MAX} on a connection"));
+        let ping = format!("a PING after {}, {} for its answer", time(PING_AFTER), time(PING_PATIENCE));
+        assert_documented("silence, also in the middle of a head", ping);
+        assert_documented("after GOAWAY, with no stream open", time(GOODBYE));
+    }
+}

@@ -264,7 +264,14 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, time};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("sending side closed before the answer", time(HALF_CLOSED));
+    }
 
     #[test]
     fn the_first_bytes_say_what_is_spoken() {

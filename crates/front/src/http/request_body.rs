@@ -203,3 +203,15 @@ impl Drop for RequestBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, size};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("a request body nobody reads", format!("{} of what has arrived are taken", size(TAKEN_BYTES_MAX)));
+    }
+}

@@ -151,7 +151,14 @@ fn rand_u64() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, size};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("request method", size(METHOD_BYTES_MAX));
+    }
 
     fn by(scheme: &Scheme, is_told: bool) -> Origin {
         Origin { client: SocketAddr::from(([192, 0, 2, 1], 1)), scheme: scheme.clone(), is_told }

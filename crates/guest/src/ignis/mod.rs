@@ -155,7 +155,14 @@ async fn allocate(caller: &mut Caller<'_, State>, len: u32) -> wasmtime::Result<
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, size};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("a message to or from `host_http_request` and its like", size(MESSAGE_BYTES_MAX as usize));
+    }
 
     #[test]
     fn a_module_whose_allocator_the_host_runs_takes_two_stacks() {

@@ -124,3 +124,15 @@ async fn read(socket: &mut TcpStream, size: usize, room: usize) -> Result<Value,
         Err(error) => Err(format!("cannot read: {}", error.kind())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, size};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("bytes of one read from a socket", size(READ_BYTES_MAX));
+    }
+}

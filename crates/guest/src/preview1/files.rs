@@ -251,3 +251,15 @@ fn give_advice(file: &std::fs::File, offset: u64, len: Option<NonZeroU64>, advic
 fn give_advice(_: &std::fs::File, _: u64, _: Option<NonZeroU64>, _: u32) -> io::Result<()> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, size};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("preview 1: bytes that one `fd_allocate` sets aside", size(ALLOCATED_BYTES_MAX as usize));
+    }
+}

@@ -362,3 +362,15 @@ pub(super) async fn rename(
     }
     from.steps().run(move || beneath::rename(from.file(), &old, to.file(), &new)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, number};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("preview 1: a path", format!("{} bytes", number(PATH_BYTES_MAX as usize)));
+    }
+}

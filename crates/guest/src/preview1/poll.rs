@@ -223,3 +223,16 @@ async fn is_readable(table: &mut Table, fd: u32) -> bool {
         () = ready(()) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, number};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let most = format!("{}, and at least one", number(SUBSCRIPTIONS_MAX as usize));
+        assert_documented("preview 1: subscriptions of one `poll_oneoff`", most);
+    }
+}

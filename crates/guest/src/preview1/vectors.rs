@@ -101,7 +101,15 @@ pub(super) fn size(len: usize) -> Result<u32, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, number, size};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let both = format!("{}; {}", number(VECTORS_MAX as usize), size(MOVED_BYTES_MAX));
+        assert_documented("preview 1: buffers of one call; bytes that one call reads", both);
+    }
 
     fn list(memory: &mut Memory<'_>, buffers: &[(u32, u32)]) {
         for (index, (at, len)) in (0_u32..).zip(buffers) {

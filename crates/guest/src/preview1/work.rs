@@ -80,11 +80,17 @@ impl<T> Drop for Job<T> {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::assert_documented;
     use std::future::{Future, poll_fn};
     use std::sync::mpsc;
     use std::task::Poll;
 
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("preview 1: steps of one tenant's programs that wait for a disk at once", STEPS_AT_ONCE);
+    }
 
     async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
         poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await

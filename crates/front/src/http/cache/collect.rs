@@ -81,3 +81,15 @@ impl HttpBody for Replay {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::tests_support::{assert_documented, time};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("until a body is complete", time(FILL));
+    }
+}

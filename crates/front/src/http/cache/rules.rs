@@ -173,9 +173,15 @@ impl<'a> Directives<'a> {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::assert_documented;
     use http::Response;
 
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        assert_documented("names in `vary`", VARY_MAX);
+    }
 
     const TTL: Duration = Duration::from_secs(600);
 

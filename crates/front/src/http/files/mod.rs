@@ -259,7 +259,17 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
+    use base::tests_support::{assert_documented, time};
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_these_numbers() {
+        let steps = "blocking steps at once, an open or a read of 64 KiB: of a tenant; of all";
+        assert_eq!(CHUNK_BYTES, 64 << 10);
+        assert_documented(steps, format!("{JOBS_OF_TENANT}; {JOBS_AT_ONCE}"));
+        assert_documented("waiting for the first of them", time(JOB_WAIT));
+    }
 
     #[test]
     fn types_are_named_by_the_extension() {
