@@ -10,6 +10,9 @@ use http::{HeaderValue, Request, Response};
 use crate::journal::InFlight;
 use crate::{Body, Entry, Error, Kind, ModuleVersion, RequestId, Route, Slot, Taken};
 
+/// A call inside a call inside a call: this deep and no deeper.
+const DEPTH_MAX: u8 = 8;
+
 /// A trigger found who shall answer. Not yet a permission: only the [`Gate`](crate::Gate) turns this into a [`Call`].
 #[derive(Clone, Debug)]
 pub struct Routed {
@@ -142,7 +145,7 @@ pub struct Call {
     /// Memory one instance may have: the module's limit, unless whoever calls said otherwise. Calls of this call have no more.
     pub memory_bytes: u64,
     /// 0 for a request from outside, one more for each call from guest to guest.
-    pub depth: u32,
+    pub depth: u8,
     /// The tenant's place, shared with the reply and with calls of this call. Its id is that of the request from outside.
     pub root: Arc<Slot>,
     /// The W3C `traceparent` the request came with.
@@ -161,9 +164,9 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`Kind::Depth`] over the limits of what was called from outside; [`Kind::Overloaded`] if the pool is full.
+    /// [`Kind::Depth`] over eight levels, or the limit of calls of what was called from outside; [`Kind::Overloaded`] if the pool is full.
     pub fn child(&self, target: Routed, input: Input) -> Result<Self, Error> {
-        if self.depth >= self.root.depth_max {
+        if self.depth >= DEPTH_MAX {
             return Err(Error::new(Kind::Depth, "calls are nested too deeply"));
         }
         if !self.root.may_call() {

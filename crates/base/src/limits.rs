@@ -26,8 +26,6 @@ pub struct Limits {
     pub outbound_requests: u32,
     /// Outgoing requests of one call, at once.
     pub outbound_concurrent: u32,
-    /// Calls inside each other that a call from outside may cause.
-    pub depth: u32,
     /// Calls that a call from outside may cause, itself and the steps of a chain included.
     pub calls: u32,
     /// Files and directories that one instance may have open.
@@ -56,7 +54,6 @@ impl Limits {
         buffer_bytes: 64 * MIB,
         outbound_requests: 1000,
         outbound_concurrent: 256,
-        depth: 16,
         calls: 1000,
         descriptors: 1024,
         handles: 65_536,
@@ -135,16 +132,15 @@ impl Limits {
         ]
     }
 
-    fn of_an_instance(&self) -> [LimitRow; 8] {
-        let Self { depth, calls, descriptors, handles, resources, host_call_bytes, fields_bytes, random_bytes, .. } = *self;
+    fn of_an_instance(&self) -> [LimitRow; 7] {
+        let Self { calls, descriptors, handles, resources, host_call_bytes, fields_bytes, random_bytes, .. } = *self;
         let bytes = |bytes: u32| Quantity::Bytes(Some(bytes.into()));
         [
-            row("depth", "calls inside each other that a call from outside causes", Quantity::Number(depth), "508 `depth`"),
             row(
                 "calls",
                 "calls that a call from outside causes, itself and the steps of a chain included",
                 Quantity::Number(calls),
-                "the same",
+                "508 `depth`",
             ),
             row(
                 "descriptors",
@@ -183,7 +179,6 @@ impl Default for Limits {
             buffer_bytes: 6 * MIB,
             outbound_requests: 32,
             outbound_concurrent: 16,
-            depth: 8,
             calls: 100,
             descriptors: 64,
             handles: 4096,

@@ -451,7 +451,8 @@ fn bytes_of(source: &Path, runtime: &Runtime, trusted: Option<TrustedKey>) -> Re
     if let Some(key) = trusted
         && let Some(signed) = Signed::open(source)?
     {
-        return runtime.adopt(signed, key);
+        let fits = signed.artifact().len() as u64 <= runtime.upload_bytes();
+        return if fits { runtime.adopt(signed, key) } else { Err(registry::too_large(source, runtime.upload_bytes())) };
     }
     registry::read_artifact(source, runtime.upload_bytes())
 }

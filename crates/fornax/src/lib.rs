@@ -24,7 +24,7 @@ mod interfaces;
 mod server;
 mod tls;
 
-pub use base::{Error, Kind, ModuleId, Step};
+pub use base::{ClientLimits, CompileLimits, Error, Kind, Limits, ModuleId, Step, TenantLimits};
 pub use builder::Builder;
 pub use config::Config;
 pub use execute::{ChainError, ExecuteLimits, Link, Registry};

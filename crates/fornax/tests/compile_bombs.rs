@@ -170,7 +170,7 @@ fn compiling_has_the_limits_it_was_given() {
         ("memory = \"512MiB\"", "compiling the artifact takes more than 512 MiB of memory"),
         ("cpu = \"1s\", memory = \"8GiB\"", "compiling the artifact takes more than 1 s of processor time"),
         ("wall = \"1s\", memory = \"8GiB\"", "compiling the artifact takes longer than 1 s"),
-        ("upload = \"1KiB\"", "bomb.wasm is larger than the limit of 1024 bytes"),
+        ("upload = \"1KiB\"", "bomb.wasm is larger than the limit of 1 KiB"),
     ] {
         let app = App::new().server(&format!("compile = {{ {limit} }}"));
         app.file("bomb.wasm", &bomb);

@@ -160,8 +160,7 @@ fn in_child(
     into: &mut dyn Write,
 ) -> (&'static str, Result<(), Error>) {
     let limits = for_size(limits, job.artifact.len());
-    // A whole number of seconds is what the kernel counts to.
-    let cpu_s = limits.cpu.as_secs().max(1).to_string();
+    let cpu_s = limits.cpu.as_secs().to_string();
     let form = if job.is_core { "core" } else { "component" };
     let mut command = Command::new(program);
     command
@@ -227,7 +226,9 @@ fn words(mut errors: ChildStderr) -> String {
 fn for_size(limits: &CompileLimits, bytes: usize) -> CompileLimits {
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let (cpu, wall) = (CPU_PER_MIB.saturating_mul(mib), WALL_PER_MIB.saturating_mul(mib));
-    CompileLimits { cpu: limits.cpu.saturating_add(cpu), wall: limits.wall.saturating_add(wall), ..*limits }
+    // A whole number of seconds is what the kernel counts to.
+    let whole = Duration::from_secs(limits.cpu.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+    CompileLimits { cpu: whole.saturating_add(cpu), wall: limits.wall.saturating_add(wall), ..*limits }
 }
 
 /// Sends the artifact, then takes the code, which is no more than the process can hold: it reads all of the one before it has any of the

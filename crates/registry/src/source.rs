@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use base::{Error, Kind};
+use base::{Error, Kind, Quantity};
 
 const MAGIC: &[u8] = b"\0asm";
 
@@ -39,11 +39,7 @@ pub fn read_artifact(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
         // Not its kind: that of too many open files, or of a disk that fails, has no name.
         _ => wrong(format!("{name} cannot be read: {error}")),
     };
-    let too_large = || {
-        let limit =
-            if bytes_max.is_multiple_of(1 << 20) { format!("{} MiB", bytes_max >> 20) } else { format!("{bytes_max} bytes") };
-        wrong(format!("{name} is larger than the limit of {limit}"))
-    };
+    let too_large = || too_large(path, bytes_max);
     // Before it is opened: opening a pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
@@ -64,6 +60,12 @@ pub fn read_artifact(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
         size if size > bytes_max => Err(too_large()),
         _ => Ok(bytes),
     }
+}
+
+/// Of an artifact that has more bytes than it may have.
+pub fn too_large(path: &Path, bytes_max: u64) -> Error {
+    let text = format!("{} is larger than the limit of {}", path.display(), Quantity::Bytes(Some(bytes_max)));
+    Error::new(Kind::Unprocessable, text)
 }
 
 /// Tells by its first bytes what an artifact is. Whether the rest is valid is for the compiler to say.

@@ -542,7 +542,6 @@ impl Build<'_> {
             buffer_bytes: size(&raw.buffer, "buffer", 1, |limits| limits.buffer_bytes)?,
             outbound_requests: count(&raw.outbound_requests, "outbound_requests", 0, |limits| limits.outbound_requests)?,
             outbound_concurrent: count(&raw.outbound_concurrent, "outbound_concurrent", 0, |limits| limits.outbound_concurrent)?,
-            depth: count(&raw.depth, "depth", 0, |limits| limits.depth)?,
             calls: count(&raw.calls, "calls", 1, |limits| limits.calls)?,
             descriptors: count(&raw.descriptors, "descriptors", 0, |limits| limits.descriptors)?,
             handles: count(&raw.handles, "handles", 1, |limits| limits.handles)?,

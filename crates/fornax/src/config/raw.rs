@@ -207,7 +207,6 @@ pub(super) struct Limits {
     pub(super) stream_total: Option<Spanned<Value>>,
     pub(super) outbound_requests: Option<Spanned<i64>>,
     pub(super) outbound_concurrent: Option<Spanned<i64>>,
-    pub(super) depth: Option<Spanned<i64>>,
     pub(super) calls: Option<Spanned<i64>>,
     pub(super) descriptors: Option<Spanned<i64>>,
     pub(super) handles: Option<Spanned<i64>>,

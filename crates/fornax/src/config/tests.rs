@@ -138,7 +138,6 @@ fn the_example_has_every_key() {
         buffer_bytes: 2 << 20,
         outbound_requests: 8,
         outbound_concurrent: 4,
-        depth: 4,
         calls: 50,
         descriptors: 32,
         handles: 1024,
@@ -252,6 +251,12 @@ const BAD_FILES: &[(&str, &str)] = &[
     (
         "[server]\ngrace = 30\nA_MODULE",
         "`grace` is no duration in fornax.toml at line 2, column 9; write a number and a unit, such as `200ms`, `5s` or `2m`",
+    ),
+    ("[server]\ncompile = { queue = 1001 }\nA_MODULE", "`queue` not between 0 and 1000 in fornax.toml at line 2, column 21"),
+    ("[server]\ncompile = { upload = '1GiB' }\nA_MODULE", "`upload` over its cap of 256 MiB in fornax.toml at line 2, column 22"),
+    (
+        "[server]\nclients = { idle = '1s' }\nA_MODULE",
+        "unknown key `idle` in fornax.toml at line 2, column 13; the keys here are `first_byte`, `head`, `body_idle`, `write_stall`, `keep_alive`, `target`, `fields`, `field_count`",
     ),
     ("[server]\ncompile = { cpu = '10ms' }\nA_MODULE", "`cpu` must be at least 1s in fornax.toml at line 2, column 19"),
     (

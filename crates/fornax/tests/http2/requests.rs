@@ -1,6 +1,6 @@
 //! What requests and answers look like: as in HTTP/1, and many at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -249,4 +249,23 @@ async fn a_scheme_is_a_trusted_proxys_to_name() {
     let other = Fornax::run(FORNAX, app("").write(), &[]);
     let request = http::Request::get("https://example.com/").header("x-forwarded-proto", "https");
     assert_eq!(Client::connect(other.addr()).await.ask(request).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_client_has_the_time_and_the_room_it_was_given() {
+    let app = App::new().tables("[server.clients]\nkeep_alive = \"500ms\"\nfields = \"8KiB\"\ntarget = \"1KiB\"");
+    let fornax = Fornax::run(FORNAX, app.module("hello", "hello-wasip2", "").write(), &[]);
+    let mut client = Client::connect(fornax.addr()).await;
+    for (request, status) in [
+        (client.request("GET", "/"), 200),
+        (client.request("GET", &format!("/{}", "x".repeat(1024))), 414),
+        (client.request("GET", "/").header("x", "v".repeat(8 << 10)), 431),
+    ] {
+        assert_eq!(client.ask(request).await.status, status);
+    }
+    let began = Instant::now();
+    wait_until("the server says goodbye", async || client.has_ended()).await;
+    assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
+    // Sooner than what is there where nothing is said.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }

@@ -24,9 +24,12 @@ use crate::http::transport::Transport;
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 const LAST_REQUEST_POLL: Duration = Duration::from_millis(5);
 
+/// hyper's least: it panics below.
+const HEAD_BYTES_MIN: u32 = 8 << 10;
+
 /// Bytes of a request head.
 pub(super) fn head_bytes_max(limits: &ClientLimits) -> u32 {
-    limits.target_bytes + limits.fields_bytes
+    limits.target_bytes.saturating_add(limits.fields_bytes).max(HEAD_BYTES_MIN)
 }
 
 /// Serves a connection to its end.

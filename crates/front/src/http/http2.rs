@@ -91,8 +91,8 @@ pub(super) async fn serve(
     let connection = http2::Builder::new(Streams { write_stall: limits.write_stall })
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        // Every head of HTTP/1.
-        .max_header_list_size(head_bytes_max(limits) + FIELD_EXTRA_BYTES * limits.fields)
+        // What HTTP/1 has room for.
+        .max_header_list_size(head_bytes_max(limits).saturating_add(FIELD_EXTRA_BYTES.saturating_mul(limits.fields)))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BYTES_MAX)
