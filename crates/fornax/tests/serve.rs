@@ -382,6 +382,12 @@ const COUNT: &str = "FORNAX_RELOADS";
 /// Where nothing is said: some seconds.
 const RELOADS: usize = 100;
 
+/// No sooner after the last one: 20 in a second, where the machine is quick enough.
+const RELOADED_EVERY: Duration = Duration::from_millis(50);
+
+/// Between two requests of each client: some thousand a second, which leave a reload a part of the processors.
+const ASKED_EVERY: Duration = Duration::from_millis(1);
+
 #[test]
 fn reloads_under_load_mix_nothing() {
     let steps = ["rot13", "uppercase"].map(|name| fs::read(guest(&format!("plugin-{name}"))).expect("a guest"));
@@ -401,6 +407,7 @@ fn reloads_under_load_mix_nothing() {
             while !stop.load(Relaxed) {
                 let response = client.get("/?input=abc");
                 // Twice the one, or twice the other; `NOP` or `nop` would be one of each.
+                thread::sleep(ASKED_EVERY);
                 match (response.status, response.text().trim()) {
                     (200, "Result = abc") => seen[0] += 1,
                     (200, "Result = ABC") => seen[1] += 1,
@@ -413,14 +420,17 @@ fn reloads_under_load_mix_nothing() {
         let before = metric(&server, "fornax_reloads_total");
         for round in 1..=reloads {
             app.file("step.wasm", &steps[round % 2]);
+            let told = Instant::now();
             server.hang_up();
             wait_until("it is reloaded", DEADLINE, || metric(&server, "fornax_reloads_total") >= before + round as u64);
+            thread::sleep(RELOADED_EVERY.saturating_sub(told.elapsed()));
         }
         drop(over);
         asking.into_iter().map(|asking| asking.join().expect("every answer is of one generation")).collect()
     });
     let seen = answers.iter().fold([0, 0], |all, one| [all[0] + one[0], all[1] + one[1]]);
-    note(&format!("{reloads} reloads in {:?}, {seen:?} answers of each generation", began.elapsed()));
+    let rate = reloads as f64 / began.elapsed().as_secs_f64();
+    note(&format!("{reloads} reloads, {rate:.1} a second, {seen:?} answers of each generation"));
     assert!(seen.iter().all(|seen| *seen > 0), "{seen:?}");
 }
 
