@@ -40,15 +40,31 @@ struct Row {
 /// One line for each.
 const ROWS: &[Row] = &[
     Row { name: "matrix", environment: &[("FORNAX_HOSTILE", REPORT)], tests: &["--test", "hostile"] },
-    Row { name: "canary", environment: &[("FORNAX_CANARY_ALTERNATIONS", "170000")], tests: &["--test", "canary"] },
+    Row {
+        name: "canary",
+        environment: &[("FORNAX_CANARY_ALTERNATIONS", "170000"), ("FORNAX_NOTES", REPORT)],
+        tests: &["--test", "canary"],
+    },
     Row {
         name: "faults",
         environment: &[("FORNAX_FAULTS", "all"), ("FORNAX_FAULTS_REPORT", REPORT)],
         tests: &["--test", "faults"],
     },
-    Row { name: "overload", environment: &[("FORNAX_OVERLOAD_SECONDS", "10")], tests: &["--test", "overload"] },
-    Row { name: "slow-clients", environment: &[("FORNAX_SLOW_CLIENTS", "4000")], tests: &["--test", "slow_clients"] },
-    Row { name: "reloads", environment: &[("FORNAX_RELOADS", "1000")], tests: &["--test", "serve", "reloads"] },
+    Row {
+        name: "overload",
+        environment: &[("FORNAX_OVERLOAD_SECONDS", "10"), ("FORNAX_NOTES", REPORT)],
+        tests: &["--test", "overload"],
+    },
+    Row {
+        name: "slow-clients",
+        environment: &[("FORNAX_SLOW_CLIENTS", "4000"), ("FORNAX_NOTES", REPORT)],
+        tests: &["--test", "slow_clients"],
+    },
+    Row {
+        name: "reloads",
+        environment: &[("FORNAX_RELOADS", "1000"), ("FORNAX_NOTES", REPORT)],
+        tests: &["--test", "serve", "reloads"],
+    },
     Row { name: "seeds", environment: &[("FORNAX_SEED", NOW)], tests: &["--lib", "fuzzing"] },
 ];
 

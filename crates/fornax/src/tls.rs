@@ -1,6 +1,5 @@
 //! The certificate and the key that `[server] tls` names, from disk.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -8,6 +7,9 @@ use base::{Error, Kind};
 use front::http::{Tls, TlsFault};
 
 use crate::config::TlsFiles;
+
+/// Bytes of each file: some hundred certificates.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads both files.
 ///
@@ -36,7 +38,7 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, Error> {
 }
 
 fn read_file(what: &str, file: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(file).map_err(|error| {
+    registry::read_file(file, FILE_BYTES_MAX).map_err(|error| {
         let name = file.display();
         let text = match error.kind() {
             ErrorKind::NotFound => format!("no {what} at `{name}`; `tls` names two files, `cert` and `key`"),

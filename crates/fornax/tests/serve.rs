@@ -301,6 +301,20 @@ fn the_first_signal_ends_in_order_and_the_second_now() {
 }
 
 #[test]
+fn a_worker_that_cannot_end_is_killed_after_the_grace() {
+    let app = App::new().server("grace = \"1s\"").module("hello", "hello-wasip2", "");
+    let mut server = Fornax::serve(FORNAX, app.write(), &[]);
+    let worker = server.worker();
+    server.signal_worker(worker, Signal::STOP);
+    let told = Instant::now();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(137));
+    assert!((1..8).contains(&told.elapsed().as_secs()), "{:?}", told.elapsed());
+    assert!(!is_running(worker));
+    assert_eq!(count(&server, "does not end by itself"), 1);
+}
+
+#[test]
 fn a_worker_that_dies_while_it_drains_has_no_successor() {
     let app = app(&["slow"]);
     let mut server = Fornax::serve(FORNAX, app.write(), &[]);

@@ -166,7 +166,8 @@ impl Signed {
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
         // Before it is opened: opening a pipe would wait for its writer. What is no file is explained by who reads it next.
         let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
-        let (Some(size), Ok(file)) = (size, File::open(path)) else { return Ok(None) };
+        let Some(size) = size else { return Ok(None) };
+        let Ok(file) = File::open(path) else { return Ok(None) };
         let mut file = BufReader::with_capacity(COPY_BYTES, file);
         let mut magic = [0; MAGIC.len()];
         if file.read_exact(&mut magic).is_err() || magic != MAGIC {
@@ -287,7 +288,9 @@ fn read_pem(path: &Path) -> Result<Pem, Error> {
     const BYTES_MAX: u64 = 16 << 10;
     // With room from the start: what grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(BYTES_MAX as usize));
-    let read = File::open(path).and_then(|file| {
+    // Before it is opened: opening a pipe would wait for its writer.
+    let is_file = |metadata: fs::Metadata| metadata.is_file().then_some(()).ok_or_else(|| io::Error::other("it is no file"));
+    let read = fs::metadata(path).and_then(is_file).and_then(|()| File::open(path)).and_then(|file| {
         let mode = file.metadata()?.permissions().mode();
         file.take(BYTES_MAX).read_to_string(&mut text).map(|_| mode)
     });

@@ -21,4 +21,4 @@ mod source;
 
 pub use artifacts::ArtifactStore;
 pub use modules::{Modules, Registered, Registration};
-pub use source::{Artifact, kind_of, read_artifact, too_large};
+pub use source::{Artifact, kind_of, read_artifact, read_file, too_large};

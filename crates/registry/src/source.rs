@@ -62,6 +62,26 @@ pub fn read_artifact(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// The whole of a file that somebody names and that is small.
+///
+/// # Errors
+///
+/// If it cannot be read, is no file, or has more than `bytes_max` bytes.
+pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // Before it is opened: opening a pipe would wait for its writer, and a device may have no end.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let text = format!("it is larger than {}", Quantity::Bytes(Some(bytes_max)));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
+
 /// Of an artifact that has more bytes than it may have.
 pub fn too_large(path: &Path, bytes_max: u64) -> Error {
     let text = format!("{} is larger than the limit of {}", path.display(), Quantity::Bytes(Some(bytes_max)));

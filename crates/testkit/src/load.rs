@@ -1,7 +1,7 @@
 //! Many calls at once, and a neighbour that must not notice.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -171,8 +171,16 @@ impl Fornax {
     }
 }
 
-/// Figures a person may want to see with `--nocapture`.
+/// Figures a person may want to see with `--nocapture`, or in the file that `FORNAX_NOTES` names, as a list behind what is there.
+///
+/// # Panics
+///
+/// If that file cannot be written.
 #[expect(clippy::print_stdout, reason = "the harness captures it")]
 pub fn note(line: &str) {
     println!("{line}");
+    if let Some(path) = std::env::var_os("FORNAX_NOTES") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).expect("a file for notes");
+        file.write_all(format!("- {line}\n").as_bytes()).expect("a note is written");
+    }
 }

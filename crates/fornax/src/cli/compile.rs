@@ -69,6 +69,10 @@ pub(super) fn run(args: &CompileArgs, as_json: bool) -> Result<ExitCode, Error> 
 
 /// Whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // It is replaced, not written to: a device would be one no more.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(std::io::Error::other("there is something that is no file"));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As any file that is written: it is no secret.
     let mode = Permissions::from_mode(0o666);

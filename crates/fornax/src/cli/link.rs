@@ -188,6 +188,12 @@ impl Worker {
         self.tell(DRAIN);
     }
 
+    /// Ends it, whatever it does.
+    pub(super) fn kill(&mut self) {
+        // Fails only for one that has ended.
+        let _ = self.child.kill();
+    }
+
     /// A worker that hears nothing is ending, which is noticed by itself.
     fn tell(&self, what: u8) {
         let _ = (&self.told).write_all(&[what]);
@@ -207,8 +213,8 @@ impl Said {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Both fail only for one that has ended.
-        let _ = self.child.kill();
+        self.kill();
+        // As well.
         let _ = self.child.wait();
     }
 }

@@ -47,6 +47,9 @@ const FIRST_DEATHS_MAX: u32 = 5;
 /// Workers that die while they read the files, until the next one is not told to: what they say may be what kills them.
 const LOST_RELOADS_MAX: u32 = 2;
 
+/// After the grace, a worker that drains has ended, or it cannot.
+const LATE: Duration = Duration::from_secs(2);
+
 /// Modules that are named in one line of the log.
 const NAMED_MAX: usize = 16;
 
@@ -94,6 +97,8 @@ pub(super) struct Supervision {
     has_served: bool,
     /// What is in service, as workers leave it to each other.
     kept: File,
+    /// How long calls may go on when it ends.
+    grace: Duration,
     /// Asked for, and no worker was told.
     owes_reload: bool,
     /// Workers in a row that died while they read the files.
@@ -152,6 +157,7 @@ impl Supervision {
             first_deaths: 0,
             has_served: false,
             kept: file_in_memory("fornax-in-service").map_err(failed)?,
+            grace: config.server.grace,
             owes_reload: false,
             lost_reloads: 0,
         })
@@ -203,6 +209,7 @@ impl Supervision {
         let failed = |error: std::io::Error| Error::new(Kind::Internal, "cannot wait for the worker").caused_by(error);
         let mut attended = Attended { served_since: None, is_reloading: reads_files };
         let mut is_listening_to_it = true;
+        let mut over_at = None;
         loop {
             if let Some(status) = worker.ended().map_err(failed)? {
                 // What it said before that still counts.
@@ -227,6 +234,12 @@ impl Supervision {
                         return Ok(End::Verdict(ExitCode::from(code)));
                     }
                     worker.drain();
+                    over_at = Some(tokio::time::Instant::now() + self.grace + LATE);
+                }
+                () = until(over_at) => {
+                    tracing::error!("the worker {} does not end by itself: it is killed", worker.pid());
+                    worker.kill();
+                    over_at = None;
                 }
             }
         }
@@ -308,6 +321,14 @@ impl Supervision {
     }
 }
 
+/// Returns then; never where nothing is said.
+async fn until(when: Option<tokio::time::Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The one line about a worker that was replaced, and one about each module that is not called any more.
 fn log(death: &Death, successor: &Worker) {
     let Death { pid, how, in_flight, quarantined, .. } = death;
@@ -384,6 +405,7 @@ mod tests {
         let pause = "pause after a worker that served for less or died as it started, from the second in a row on";
         assert_documented(pause, doubled(PAUSE_MAX));
         assert_documented("the same where it said why it cannot start", doubled(PAUSE_REFUSED_MAX));
+        assert_documented("until a worker that was told to end has ended", format!("`grace`, and {}", time(LATE)));
         assert_documented("workers that die before the first one serves", FIRST_DEATHS_MAX);
         assert_documented("workers that die in a row while they read the files for a reload", LOST_RELOADS_MAX);
     }

@@ -387,13 +387,18 @@ impl Config {
     }
 }
 
+/// Bytes of a configuration file: tens of thousands of modules.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
 /// The text of a configuration file.
 ///
 /// # Errors
 ///
 /// If it cannot be read or is no text.
 pub(crate) fn read(file: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(file).map_err(|error| {
+    let not_text = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+    let bytes = registry::read_file(file, FILE_BYTES_MAX);
+    bytes.and_then(|bytes| String::from_utf8(bytes).map_err(not_text)).map_err(|error| {
         let name = file.display();
         match error.kind() {
             std::io::ErrorKind::NotFound => ConfigError::new(format!("no configuration file at {name}")),

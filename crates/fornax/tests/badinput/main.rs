@@ -316,3 +316,31 @@ fn an_address_is_no_file() {
         "`https://…` is an address, and only local files can be run: download it first",
     );
 }
+
+#[test]
+fn what_is_no_file_is_not_waited_for_nor_replaced() {
+    let app = App::new();
+    let (cert, hello) = (app.folder().join("pipe.pem"), guest("hello-wasip2"));
+    for name in ["pipe.wasm", "pipe.toml", "pipe.json", "pipe.pem"] {
+        assert_eq!(run_to_end(Command::new("mkfifo").arg(app.folder().join(name))).code, Some(0));
+    }
+    let hello = hello.to_str().expect("UTF-8");
+    for args in [
+        &["pipe.wasm"][..],
+        &["pipe.toml"],
+        &["pipe.json"],
+        &[hello, "--tls-cert", "pipe.pem", "--tls-key", "pipe.pem"],
+        &[hello, "--trust", "pipe.pem"],
+    ] {
+        let finished = run(app.folder(), args);
+        assert_eq!(finished.code, Some(1), "{args:?}: {}", finished.stderr);
+        assert!(finished.stderr.starts_with("error: ") && finished.stderr.contains("pipe"), "{args:?}: {}", finished.stderr);
+    }
+    std::os::unix::fs::symlink("/dev/zero", app.folder().join("zero.toml")).expect("a link");
+    assert!(run(app.folder(), &["zero.toml"]).stderr.contains("it is a pipe or a device, not a file"));
+    let mut compile = Command::new(FORNAX);
+    compile.current_dir(app.folder()).args(["compile", hello, "--key", "k", "--new-key", "-o"]).arg(&cert);
+    let finished = run_to_end(&mut compile);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("there is something that is no file"), "{}", finished.stderr);
+}

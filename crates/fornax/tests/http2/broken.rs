@@ -157,6 +157,9 @@ fn heads_that_are_none_end_their_stream_or_are_400() {
         ("x\0", "1"),
         ("x:y", "1"),
         ("x", "a\rb"),
+        ("x", " a"),
+        ("x", "a\t"),
+        ("content-length", ""),
         ("x", "a\nb"),
         ("x", "a\0b"),
         (":method", "GET"),
@@ -177,6 +180,8 @@ fn heads_that_are_none_end_their_stream_or_are_400() {
         ("no authority", [METHOD_GET, SCHEME, PATH].concat()),
         ("an empty path", [METHOD_GET, SCHEME, &authority, &field(":path", "")].concat()),
         ("a path that is none", [METHOD_GET, SCHEME, &authority, &field(":path", "a")].concat()),
+        ("a query without a path", [METHOD_GET, SCHEME, &authority, &field(":path", "?x")].concat()),
+        ("a path of other letters", [METHOD_GET, SCHEME, &authority, &field(":path", "/\u{e9}")].concat()),
         ("a path with a space", [METHOD_GET, SCHEME, &authority, &field(":path", "/a b")].concat()),
         ("an empty authority", [METHOD_GET, SCHEME, PATH, &field(":authority", "")].concat()),
         ("a user in the authority", [METHOD_GET, SCHEME, PATH, &field(":authority", "u@a")].concat()),
@@ -190,6 +195,8 @@ fn heads_that_are_none_end_their_stream_or_are_400() {
     ] {
         check(&fornax, what, &frame(HEADERS, WHOLE, 1, &head), is_refused);
     }
+    let capitals = [METHOD_GET, PATH, &authority, &field(":scheme", "HTTP")].concat();
+    check(&fornax, "a scheme in capitals", &frame(HEADERS, WHOLE, 1, &capitals), is_answered);
     let itself = [frame(HEADERS, END_HEADERS, 1, &post(&[])), frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 1])].concat();
     check(&fornax, "a stream that depends on itself", &itself, is_refused);
 }

@@ -213,6 +213,11 @@ impl AsyncRead for Socket {
             self.read_first(buffer);
             return Poll::Ready(Ok(()));
         }
+        if self.framing.is_broken() {
+            // As if it had ended: whatever is owed for what was clear may still be said.
+            ready!(self.poll_half_closed(cx));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Pending => self.poll_patience(cx).map(Err),

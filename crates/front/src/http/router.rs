@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{ClientLimits, Error, Found, Kind, Picked, Quantity, Route, Snapshot};
-use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, header};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Version, header};
 
 use crate::http::forwarded::Origin;
 
@@ -79,6 +79,13 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin, limits: &
         return Err(Error::new(Kind::UriTooLong, format!("the request target is longer than {}", size(limits.target_bytes))));
     }
     // hyper's own bound is that of its buffer, which it may overshoot.
+    if request.version() == Version::HTTP_2 {
+        is_as_http1_has_it(request).map_err(bad)?;
+    }
+    let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
+    if !target.is_ascii() {
+        return Err(bad("the request target must be ASCII: other characters are percent-encoded"));
+    }
     let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if fields > limits.fields_bytes as usize {
         return Err(Error::new(
@@ -102,7 +109,10 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin, limits: &
         return Err(bad("the Host header is not valid"));
     }
     // What a trusted proxy has told by a field need not be what it speaks itself.
-    let is_known = |named: &Scheme| named == scheme || origin.is_told && (*named == Scheme::HTTP || *named == Scheme::HTTPS);
+    let is_same = |one: &Scheme, other: &Scheme| one.as_str().eq_ignore_ascii_case(other.as_str());
+    let is_known = |named: &Scheme| {
+        is_same(named, scheme) || origin.is_told && (is_same(named, &Scheme::HTTP) || is_same(named, &Scheme::HTTPS))
+    };
     if request.uri().scheme().is_some_and(|named| !is_known(named)) {
         return Err(bad("the request target names another scheme than the one it came by"));
     }
@@ -112,6 +122,21 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin, limits: &
         return Err(bad("the request target and the Host header name different hosts"));
     }
     Ok(without_port(text))
+}
+
+/// What HTTP/1 cannot say, and h2 lets pass (RFC 9113, 8.2.1 and 8.3.1; RFC 9110, 8.6).
+fn is_as_http1_has_it<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if request.uri().path_and_query().is_some_and(|target| !target.as_str().starts_with(['/', '*'])) {
+        return Err("the request target must be a path");
+    }
+    if request.headers().values().map(HeaderValue::as_bytes).any(|value| is_blank(value.first()) || is_blank(value.last())) {
+        return Err("a field's value begins or ends with a blank");
+    }
+    if request.headers().get_all(header::CONTENT_LENGTH).iter().any(HeaderValue::is_empty) {
+        return Err("the length of the body is no number");
+    }
+    Ok(())
 }
 
 fn is_host_and_port(text: &str) -> bool {
