@@ -46,7 +46,8 @@ fn kill(server: &Fornax, signal: Signal) {
     let worker = server.worker();
     wait_until("the worker is replaced", DEADLINE, || {
         if server.worker() == worker {
-            server.signal_worker(worker, signal);
+            // It may have ended by now.
+            let _ = server.signal_worker(worker, signal);
         }
         server.worker() != worker
     });
@@ -96,14 +97,14 @@ fn whoever_waits_is_answered_by_the_next_worker() {
             let mut lost = begin(&server, "/slow", 1);
             // Stopped, it takes no connection any more: these wait.
             let worker = server.worker();
-            server.signal_worker(worker, Signal::STOP);
+            assert!(server.signal_worker(worker, Signal::STOP), "it is there");
             wait_until("every thread of it has stopped", DEADLINE, || is_stopped(worker));
             let mut waiting: Vec<_> = (0..20).map(|_| server.client()).collect();
             for client in &mut waiting {
                 client.send(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n").expect("the kernel takes it");
             }
-            server.signal_worker(worker, signal);
-            server.signal_worker(worker, Signal::CONT);
+            assert!(server.signal_worker(worker, signal), "it is there");
+            assert!(server.signal_worker(worker, Signal::CONT), "it is there");
             let killed = Instant::now();
             kill_if_alive(&server, worker, signal);
             for client in &mut waiting {
@@ -145,7 +146,7 @@ fn kill_if_alive(server: &Fornax, worker: u32, signal: Signal) {
     wait_until("the worker is replaced", DEADLINE, || {
         let is_there = server.worker() == worker;
         if is_there && signal == Signal::SEGV {
-            server.signal_worker(worker, signal);
+            assert!(server.signal_worker(worker, signal), "it is there");
         }
         !is_there
     });
@@ -277,7 +278,7 @@ fn the_first_signal_ends_in_order_and_the_second_now() {
         client.send(b"GET /slow?ms=800 HTTP/1.1\r\nhost: test\r\n\r\n").expect("a request is taken");
         wait_until("the call is in flight", DEADLINE, || metric(&server, "fornax_in_flight") > 0);
         // As a terminal and a service manager do, both get it.
-        server.signal_worker(server.worker(), signal);
+        assert!(server.signal_worker(server.worker(), signal), "it is there");
         server.signal(signal);
         wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
         assert_eq!(client.read_response("GET").expect("what fits is finished").text(), "slept\n");
@@ -305,7 +306,7 @@ fn a_worker_that_cannot_end_is_killed_after_the_grace() {
     let app = App::new().server("grace = \"1s\"").module("hello", "hello-wasip2", "");
     let mut server = Fornax::serve(FORNAX, app.write(), &[]);
     let worker = server.worker();
-    server.signal_worker(worker, Signal::STOP);
+    assert!(server.signal_worker(worker, Signal::STOP), "it is there");
     let told = Instant::now();
     server.terminate();
     assert_eq!(server.wait().code(), Some(137));
@@ -321,7 +322,7 @@ fn a_worker_that_dies_while_it_drains_has_no_successor() {
     let _in_flight = begin(&server, "/slow", 1);
     server.terminate();
     wait_until("new connections are refused", AT_ONCE, || Client::try_connect(server.addr()).is_err());
-    server.signal_worker(server.worker(), Signal::KILL);
+    assert!(server.signal_worker(server.worker(), Signal::KILL), "it is there");
     assert_eq!(server.wait().code(), Some(137));
     assert_eq!(count(&server, "before it had ended in order"), 1);
 }
@@ -494,7 +495,7 @@ fn a_worker_that_cannot_start_is_tried_again() {
     fs::create_dir(&folder).expect("a folder");
     let mut server = Fornax::serve(FORNAX, app.write(), &[]);
     fs::remove_dir(&folder).expect("an empty folder");
-    server.signal_worker(server.worker(), Signal::KILL);
+    assert!(server.signal_worker(server.worker(), Signal::KILL), "it is there");
     server.wait_for_log(|line| line.starts_with("error: ") && line.contains("files"), DEADLINE);
     let mut waiting = server.client();
     waiting.send(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n").expect("the kernel takes it");
@@ -532,7 +533,7 @@ fn a_reload_mends_a_worker_that_cannot_start() {
     fs::create_dir(&folder).expect("a folder");
     let mut server = Fornax::serve(FORNAX, app.write(), &[]);
     fs::remove_dir(&folder).expect("an empty folder");
-    server.signal_worker(server.worker(), Signal::KILL);
+    assert!(server.signal_worker(server.worker(), Signal::KILL), "it is there");
     server.wait_for_log(|line| line.contains("ended with exit code 1, with no module in flight"), DEADLINE);
     // What was in service cannot be any more. What the files say by now can.
     app.file("fornax.toml", good.as_bytes());
@@ -556,10 +557,10 @@ fn a_reload_is_not_lost_with_the_worker_that_was_told() {
     for (at, written) in [app.text(), "[[route".to_owned(), half].into_iter().enumerate() {
         app.file("fornax.toml", written.as_bytes());
         let worker = server.worker();
-        server.signal_worker(worker, Signal::STOP);
+        assert!(server.signal_worker(worker, Signal::STOP), "it is there");
         wait_until("every thread of it has stopped", DEADLINE, || is_stopped(worker));
         server.hang_up();
-        server.signal_worker(worker, Signal::KILL);
+        assert!(server.signal_worker(worker, Signal::KILL), "it is there");
         wait_until("the worker is replaced", DEADLINE, || server.worker() != worker);
         wait_until("it is read", DEADLINE, || server.client().get("/next").status == 200);
         wait_until("it is said", DEADLINE, || count(&server, "not reloaded; what was in service stays") == at);

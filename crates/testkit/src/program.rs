@@ -173,15 +173,10 @@ impl Fornax {
         worker.expect("just seen")
     }
 
-    /// Sends a signal to its worker.
-    ///
-    /// # Panics
-    ///
-    /// If `worker` is no child of it.
-    #[track_caller]
-    pub fn signal_worker(&self, worker: u32, signal: Signal) {
-        assert!(children(self.pid()).contains(&worker), "{worker} is no worker of this server");
-        kill_process(pid(worker), signal).expect("a child that has not been waited for");
+    /// Sends a signal to its worker. False where that is no child of it any more.
+    #[must_use]
+    pub fn signal_worker(&self, worker: u32, signal: Signal) -> bool {
+        children(self.pid()).contains(&worker) && kill_process(pid(worker), signal).is_ok()
     }
 
     /// Kills it where it stands, and waits until it is gone.
