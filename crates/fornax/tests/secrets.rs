@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::{App, Body, Client, Fornax, children, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fornax");
@@ -84,6 +85,9 @@ fn neither_is_one_with_two_processes() {
 fn none_is_seen(how: &str) {
     let data = tempfile::tempdir().expect("a temporary directory");
     let app = app(data.path());
+    // Where nobody else has seen to it.
+    let maximum = getrlimit(Resource::Core).maximum;
+    setrlimit(Resource::Core, Rlimit { current: maximum, maximum }).expect("up to the hard limit");
     let mut server = Fornax::spawn(&mut command(how, &app.write()));
     for pid in children(server.pid()).into_iter().chain([server.pid()]) {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("a process's limits");

@@ -34,35 +34,18 @@ pub enum Artifact {
 pub fn read_artifact(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
     let name = path.display();
     let wrong = |what: String| Error::new(Kind::Unprocessable, what);
-    let unreadable = |error: io::Error| match error.kind() {
+    let bytes = read_file(path, bytes_max).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => wrong(format!("there is no file {name}")),
+        io::ErrorKind::IsADirectory => wrong(format!("{name} is a directory, not a WebAssembly file")),
+        io::ErrorKind::InvalidInput => wrong(format!("{name} is a pipe or a device, not a WebAssembly file")),
+        io::ErrorKind::FileTooLarge => too_large(path, bytes_max),
         // Not its kind: that of too many open files, or of a disk that fails, has no name.
         _ => wrong(format!("{name} cannot be read: {error}")),
-    };
-    let too_large = || too_large(path, bytes_max);
-    // Before it is opened: opening a pipe would wait for its writer.
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err(wrong(format!("{name} is a directory, not a WebAssembly file")));
-    }
-    if !metadata.is_file() {
-        return Err(wrong(format!("{name} is a pipe or a device, not a WebAssembly file")));
-    }
-    if metadata.len() > bytes_max {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    let file = File::open(path).map_err(unreadable)?;
-    // It may grow while it is read.
-    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    match bytes.len() as u64 {
-        0 => Err(wrong(format!("{name} is empty"))),
-        size if size > bytes_max => Err(too_large()),
-        _ => Ok(bytes),
-    }
+    })?;
+    if bytes.is_empty() { Err(wrong(format!("{name} is empty"))) } else { Ok(bytes) }
 }
 
-/// The whole of a file that somebody names and that is small.
+/// The whole of a file that somebody names.
 ///
 /// # Errors
 ///
@@ -73,13 +56,17 @@ pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     if !metadata.is_file() && !metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"));
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
+    let too_large = || {
         let text = format!("it is larger than {}", Quantity::Bytes(Some(bytes_max)));
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        io::Error::new(io::ErrorKind::FileTooLarge, text)
+    };
+    if metadata.is_file() && metadata.len() > bytes_max {
+        return Err(too_large());
     }
-    Ok(bytes)
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // It may grow while it is read.
+    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// Of an artifact that has more bytes than it may have.

@@ -57,6 +57,7 @@ struct Hello {
     data: Vec<u8>,
     /// Whether the files are to be read also where a worker before has left what it served.
     reads_files: bool,
+    grace_ms: u64,
     restarts: u64,
     modules: Vec<Row>,
 }
@@ -71,7 +72,8 @@ struct Row {
 }
 
 impl Hello {
-    fn of(data: &Path, reads_files: bool, past: &Past) -> Self {
+    fn of(data: &Path, grace: Duration, reads_files: bool, past: &Past) -> Self {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let row = |((tenant, module), suspicion): (&ModuleName, &Suspicion)| {
             let (quarantined, alone, left) = match suspicion {
                 Suspicion::Quarantined => (true, false, Duration::ZERO),
@@ -81,7 +83,7 @@ impl Hello {
             Row { tenant: tenant.to_string(), module: module.to_string(), quarantined, alone, left_ms }
         };
         let data = data.as_os_str().as_encoded_bytes().to_vec();
-        Self { data, reads_files, restarts: past.restarts, modules: past.modules.iter().map(row).collect() }
+        Self { data, reads_files, grace_ms, restarts: past.restarts, modules: past.modules.iter().map(row).collect() }
     }
 
     fn past(self) -> Past {
@@ -122,13 +124,13 @@ impl Worker {
     pub(super) fn start(
         args: &[OsString],
         listener: &TcpListener,
-        (data, kept): (&Path, &File),
+        (data, kept, grace): (&Path, &File, Duration),
         reads_files: bool,
         past: &Past,
     ) -> io::Result<Self> {
         let journal = file_in_memory("fornax-journal")?;
         let mut hello = file_in_memory("fornax-hello")?;
-        serde_json::to_writer(&mut hello, &Hello::of(data, reads_files, past))?;
+        serde_json::to_writer(&mut hello, &Hello::of(data, grace, reads_files, past))?;
         hello.rewind()?;
         let (socket, others) = Socket::pair()?;
         let given = [listener.as_fd(), journal.as_fd(), kept.as_fd(), hello.as_fd()];
@@ -228,6 +230,8 @@ pub(super) struct Inherited {
     /// What is in service.
     pub(super) kept: File,
     pub(super) reads_files: bool,
+    /// How long the supervisor lets calls go on: one for all workers, whatever the files say by now.
+    pub(super) grace: Duration,
     socket: Socket,
 }
 
@@ -276,8 +280,9 @@ pub(super) fn inherit() -> Result<Inherited, Error> {
         }
         let mut hello: Hello = serde_json::from_reader(File::from(hello))?;
         let data = PathBuf::from(OsString::from_vec(std::mem::take(&mut hello.data)));
-        let (reads_files, kept) = (hello.reads_files, kept.into());
-        Ok(Inherited { listener: listener.into(), journal: journal.into(), past: hello.past(), data, kept, reads_files, socket })
+        let (reads_files, grace, kept) = (hello.reads_files, Duration::from_millis(hello.grace_ms), kept.into());
+        let (listener, journal) = (listener.into(), journal.into());
+        Ok(Inherited { listener, journal, past: hello.past(), data, kept, reads_files, grace, socket })
     })();
     inherited.map_err(|error: io::Error| failed().caused_by(error))
 }

@@ -112,6 +112,8 @@ pub(super) struct Worker {
     pub(super) kept: File,
     /// Whether to serve what the files say, if they are right, and not what was left.
     pub(super) reads_files: bool,
+    /// The supervisor's, which ends this process when it is over.
+    pub(super) grace: Duration,
 }
 
 /// What the one process of two that serves has to do with the other.
@@ -249,12 +251,13 @@ async fn begin(given: Given<'_>, worker: Option<&Worker>) -> Result<Begun, Error
 
 async fn build(
     given: Given<'_>,
-    config: Config,
+    mut config: Config,
     text: Option<String>,
     worker: Option<&Worker>,
     digests: Digests,
 ) -> Result<Begun, Error> {
     let watch = given.flags.watch.then(|| Watch::start(&watched_files(given.file, &config))).transpose()?;
+    config.server.grace = worker.map_or(config.server.grace, |worker| worker.grace);
     let mut builder = compile::trusting(builder(config)?, given.flags.trust.as_deref())?.pool(Machine::read().pool());
     if let Some(worker) = worker {
         let failed = |error: std::io::Error| Error::new(Kind::Internal, "the socket cannot be shared").caused_by(error);

@@ -60,8 +60,8 @@ pub(super) fn work(args: ServeArgs, global: &Global, logging: &Logging) -> Resul
         let supervisor = inherited.listen(orderer)?;
         let swept = Arc::clone(&journal);
         tokio::spawn(async move { swept.sweep().await });
-        let Inherited { listener, kept, reads_files, .. } = inherited;
-        let worker = Worker { listener, journal, supervisor, kept, reads_files };
+        let Inherited { listener, kept, reads_files, grace, .. } = inherited;
+        let worker = Worker { listener, journal, supervisor, kept, reads_files, grace };
         run::serve(args.given(&global), logging, orders, Some(worker)).await
     })
 }

@@ -200,7 +200,7 @@ impl Supervision {
         let failed = || Error::new(Kind::Internal, "the worker cannot be started");
         let listener = self.listener.as_ref().ok_or_else(failed)?;
         let past = self.suspects.past(self.restarts, Instant::now());
-        Worker::start(&self.args, listener, (&self.data, &self.kept), reads_files, &past)
+        Worker::start(&self.args, listener, (&self.data, &self.kept, self.grace), reads_files, &past)
             .map_err(|error| failed().caused_by(error))
     }
 

@@ -75,14 +75,14 @@ pub(crate) fn host_of<'a, B>(request: &'a Request<B>, origin: &Origin, limits: &
     let scheme = &origin.scheme;
     let bad = |text: &'static str| Error::new(Kind::BadRequest, text);
     let size = |bytes: u32| Quantity::Bytes(Some(bytes.into()));
-    if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > limits.target_bytes as usize {
+    let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
+    if target.len() > limits.target_bytes as usize {
         return Err(Error::new(Kind::UriTooLong, format!("the request target is longer than {}", size(limits.target_bytes))));
     }
     // hyper's own bound is that of its buffer, which it may overshoot.
     if request.version() == Version::HTTP_2 {
         is_as_http1_has_it(request).map_err(bad)?;
     }
-    let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
     if !target.is_ascii() {
         return Err(bad("the request target must be ASCII: other characters are percent-encoded"));
     }
